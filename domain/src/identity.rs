@@ -1,0 +1,153 @@
+//! Who and what: tenants, users, notification ids. Parsed once at the edge, valid ever after.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Why a text is not the identity it claims to be; the sentence is meant for the caller of the API.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidIdentity(&'static str);
+
+/// A tenant: one customer, product or environment. Nothing crosses from one to another.
+/// 1 to 63 characters of `a-z`, `0-9` and `-`, the alphabet of a DNS label (RFC 1035).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Tenant(String);
+
+impl Tenant {
+    /// The tenant of the root key, and of tokens that name none.
+    pub fn default_tenant() -> Self {
+        Self("default".into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Tenant {
+    type Error = InvalidIdentity;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if (1..=63).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text))
+        } else {
+            Err(InvalidIdentity("a tenant is 1 to 63 characters of a-z, 0-9 and -"))
+        }
+    }
+}
+
+impl From<Tenant> for String {
+    fn from(tenant: Tenant) -> Self {
+        tenant.0
+    }
+}
+
+impl fmt::Display for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A user as the application names them: 1 to 256 characters, none of them a control character.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserId(String);
+
+impl UserId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for UserId {
+    type Error = InvalidIdentity;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let length = text.chars().take(257).count();
+        if (1..=256).contains(&length) && !text.chars().any(char::is_control) {
+            Ok(Self(text))
+        } else {
+            Err(InvalidIdentity("a user id is 1 to 256 characters without control characters"))
+        }
+    }
+}
+
+impl From<UserId> for String {
+    fn from(user: UserId) -> Self {
+        user.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `ntf_` and a UUIDv7 (RFC 9562) in its canonical lower-case form: sortable by creation, one spelling per id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NotificationId(Uuid);
+
+impl NotificationId {
+    const PREFIX: &str = "ntf_";
+
+    pub fn new(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+
+    pub fn uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl FromStr for NotificationId {
+    type Err = InvalidIdentity;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: InvalidIdentity =
+            InvalidIdentity("a notification id is ntf_ followed by a UUID in lower case");
+        let tail = text.strip_prefix(Self::PREFIX).ok_or(EXPECTED)?;
+        let uuid = Uuid::try_parse(tail).map_err(|_| EXPECTED)?;
+        let mut canonical = [0; uuid::fmt::Hyphenated::LENGTH];
+        if uuid.as_hyphenated().encode_lower(&mut canonical) == tail { Ok(Self(uuid)) } else { Err(EXPECTED) }
+    }
+}
+
+impl TryFrom<String> for NotificationId {
+    type Error = InvalidIdentity;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<NotificationId> for String {
+    fn from(id: NotificationId) -> Self {
+        id.to_string()
+    }
+}
+
+impl fmt::Display for NotificationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", Self::PREFIX, self.0.as_hyphenated())
+    }
+}
+
+/// On whose behalf a command comes. An aggregate of another tenant, or of another user where one is named,
+/// answers as if it did not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    pub tenant: Tenant,
+    /// The end user, when the command comes from one; a service acts for its whole tenant.
+    pub user: Option<UserId>,
+}
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

@@ -1,0 +1,18 @@
+//! Every rule and every refusal of a notification, told as given/when/then; one file per subject.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+mod content;
+mod creating;
+mod decoding;
+mod delivering;
+mod ending;
+mod framework;
+mod golden;
+mod harness;
+mod marking;
+mod ownership;
+mod random_walk;
+mod samples;
+mod scheduling;
+mod snoozing;

@@ -1,0 +1,182 @@
+//! The people, instants, events and actions that the tests share.
+//!
+//! `one_event_of_each_kind` and `one_action_of_each_kind` are chains of exhaustive matches: a new variant does
+//! not compile until it stands in the chain, and so no loop over them can forget it.
+
+use std::iter::successors;
+
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+use crate::notification::{
+    Action, Channel, Content, Create, Created, Event, Failure, FailureClass, Outcome, PlanStep, Priority,
+    Tags,
+};
+use crate::{Issuer, Tenant, UserId};
+
+pub const RELEASE_AT: OffsetDateTime = datetime!(2026-08-01 09:00 UTC);
+pub const SNOOZE_UNTIL: OffsetDateTime = datetime!(2026-08-02 09:00 UTC);
+pub const EXPIRES_AT: OffsetDateTime = datetime!(2026-08-03 09:00 UTC);
+/// An instant that no event and no command of the others names.
+pub const OTHER_INSTANT: OffsetDateTime = datetime!(2026-08-04 09:00 UTC);
+
+pub fn tenant(name: &str) -> Tenant {
+    Tenant::try_from(name.to_owned()).expect("the name is a tenant")
+}
+
+pub fn user(name: &str) -> UserId {
+    UserId::try_from(name.to_owned()).expect("the name is a user id")
+}
+
+/// A service of the owner's tenant.
+pub fn service() -> Issuer {
+    Issuer { tenant: tenant("acme"), user: None }
+}
+
+/// A user of the owner's tenant; `ada` is the owner.
+pub fn issued_by(name: &str) -> Issuer {
+    Issuer { tenant: tenant("acme"), user: Some(user(name)) }
+}
+
+pub fn create() -> Create {
+    Create {
+        user: user("ada"),
+        content: Content::new("Invoice 42".into(), "It is due.".into(), None).expect("the content is valid"),
+        category: None,
+        priority: Priority::Normal,
+        plan: PlanStep::default_plan(),
+        data: None,
+        tags: Tags::default(),
+        deliver_at: None,
+        expires_at: Some(EXPIRES_AT),
+    }
+}
+
+pub fn created_from(create: Create) -> Event {
+    Event::Created(Box::new(Created {
+        tenant: tenant("acme"),
+        user_id: create.user,
+        content: Some(create.content),
+        category: create.category,
+        priority: create.priority,
+        plan: create.plan,
+        data: create.data,
+        tags: create.tags,
+        deliver_at: create.deliver_at,
+        expires_at: create.expires_at,
+    }))
+}
+
+/// In the inbox of `ada` at once, until `EXPIRES_AT`.
+pub fn created() -> Event {
+    created_from(create())
+}
+
+/// Hidden until `RELEASE_AT`.
+pub fn scheduled() -> Event {
+    created_from(Create { deliver_at: Some(RELEASE_AT), ..create() })
+}
+
+/// Nothing is planned, so nothing is delivered.
+pub fn created_without_plan() -> Event {
+    created_from(Create { plan: vec![], ..create() })
+}
+
+pub fn succeeded(attempt: u32) -> Event {
+    Event::DeliverySucceeded { channel: Channel::InApp, attempt }
+}
+
+pub fn retry_requested(attempt: u32) -> Event {
+    Event::DeliveryRetryRequested { channel: Channel::InApp, attempt }
+}
+
+/// What a reported failure of an attempt leaves in the log.
+pub fn dead_lettered(attempt: u32) -> [Event; 3] {
+    let error = Failure { class: FailureClass::Reported, detail: "no device".into() };
+    [
+        Event::DeliveryFailed { channel: Channel::InApp, attempt, error },
+        Event::DeliveryExhausted { channel: Channel::InApp, attempts: attempt },
+        Event::DeliveryDeadLettered { channel: Channel::InApp },
+    ]
+}
+
+/// `created`, then these.
+pub fn created_and(events: impl IntoIterator<Item = Event>) -> Vec<Event> {
+    [created()].into_iter().chain(events).collect()
+}
+
+pub fn delivered(attempt: Option<u32>) -> Action {
+    Action::Deliver { channel: Channel::InApp, attempt, outcome: Outcome::Delivered }
+}
+
+pub fn failed(attempt: Option<u32>) -> Action {
+    let outcome = Outcome::Failed { detail: "no device".into() };
+    Action::Deliver { channel: Channel::InApp, attempt, outcome }
+}
+
+pub fn retry() -> Action {
+    Action::Retry { channel: None }
+}
+
+pub fn snooze() -> Action {
+    Action::Snooze { until: SNOOZE_UNTIL }
+}
+
+/// What the user does to an item; each is refused unless the notification is in the inbox.
+pub fn marks() -> [Action; 6] {
+    use Action::{Archive, MarkRead, MarkSeen, MarkUnread, Unarchive};
+    [MarkSeen, MarkRead, MarkUnread, Archive, Unarchive, snooze()]
+}
+
+/// The marks, outcomes and retries: everything that needs a notification in the inbox.
+pub fn actions_of_the_released() -> impl Iterator<Item = Action> {
+    marks().into_iter().chain([delivered(None), failed(None), retry()])
+}
+
+pub fn one_action_of_each_kind() -> impl Iterator<Item = Action> {
+    successors(Some(Action::Create(Box::new(create()))), action_after)
+}
+
+fn action_after(action: &Action) -> Option<Action> {
+    Some(match action {
+        Action::Create(_) => Action::Release { at: RELEASE_AT },
+        Action::Release { .. } => Action::Wake { at: SNOOZE_UNTIL },
+        Action::Wake { .. } => Action::Expire { at: EXPIRES_AT },
+        Action::Expire { .. } => delivered(None),
+        Action::Deliver { .. } => retry(),
+        Action::Retry { .. } => Action::MarkSeen,
+        Action::MarkSeen => Action::MarkRead,
+        Action::MarkRead => Action::MarkUnread,
+        Action::MarkUnread => Action::Archive,
+        Action::Archive => Action::Unarchive,
+        Action::Unarchive => snooze(),
+        Action::Snooze { .. } => Action::Cancel,
+        Action::Cancel => return None,
+    })
+}
+
+pub fn one_event_of_each_kind() -> impl Iterator<Item = Event> {
+    successors(Some(created()), event_after)
+}
+
+fn event_after(event: &Event) -> Option<Event> {
+    let [failed, exhausted, dead_lettered] = dead_lettered(1);
+    Some(match event {
+        Event::Created(_) => Event::Released {},
+        Event::Released {} => Event::Woken {},
+        Event::Woken {} => Event::Seen {},
+        Event::Seen {} => Event::Read {},
+        Event::Read {} => Event::Unread {},
+        Event::Unread {} => Event::Archived {},
+        Event::Archived {} => Event::Unarchived {},
+        Event::Unarchived {} => Event::Snoozed { until: SNOOZE_UNTIL },
+        Event::Snoozed { .. } => Event::Cancelled {},
+        Event::Cancelled {} => Event::Expired {},
+        Event::Expired {} => succeeded(1),
+        Event::DeliverySucceeded { .. } => failed,
+        Event::DeliveryFailed { .. } => exhausted,
+        Event::DeliveryExhausted { .. } => dead_lettered,
+        Event::DeliveryDeadLettered { .. } => retry_requested(2),
+        Event::DeliveryRetryRequested { .. } => return None,
+    })
+}

@@ -1,0 +1,154 @@
+//! Folds events into items, counters and changes, in memory and in order. No SQL, no clock: the same events
+//! give the same rows, whoever folds them and however often.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tidings_domain::notification::{Created, Event};
+use uuid::Uuid;
+
+use super::item::{Change, Counts, Ended, Fixed, Item, ItemState};
+use crate::log::{Fact, Recorded};
+
+/// An event that was folded in, with the change it made where it made one.
+#[derive(Clone, Debug)]
+pub struct Folded {
+    pub event: Arc<Recorded>,
+    pub change: Option<Change>,
+}
+
+/// The log contradicts itself; no retry helps.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    #[error("position {position}: {event} of a notification that was never created")]
+    NoItem { position: i64, event: String },
+    #[error("position {position}: {event} names no recipient")]
+    NoRecipient { position: i64, event: String },
+}
+
+/// Tenant and user.
+pub(super) type UserKey = (String, String);
+/// Tenant, user and notification.
+pub(super) type ItemKey = (String, String, Uuid);
+
+/// The rows a batch touches: loaded before, folded, written after.
+#[derive(Default)]
+pub(super) struct Rows {
+    pub items: HashMap<ItemKey, ItemState>,
+    pub counters: HashMap<UserKey, Counts>,
+    /// Items that this batch creates.
+    pub made: HashSet<ItemKey>,
+    /// Items that stood before and were changed.
+    pub moved: HashSet<ItemKey>,
+}
+
+/// The item an event alters, unless it creates it or alters none.
+pub(super) fn altered_item(event: &Recorded) -> Option<ItemKey> {
+    let Fact::Notification(id, fact) = &event.fact;
+    match fact {
+        Event::Created(_)
+        | Event::DeliverySucceeded { .. }
+        | Event::DeliveryFailed { .. }
+        | Event::DeliveryExhausted { .. }
+        | Event::DeliveryDeadLettered { .. }
+        | Event::DeliveryRetryRequested { .. } => None,
+        Event::Released {}
+        | Event::Woken {}
+        | Event::Seen {}
+        | Event::Read {}
+        | Event::Unread {}
+        | Event::Archived {}
+        | Event::Unarchived {}
+        | Event::Snoozed { .. }
+        | Event::Cancelled {}
+        | Event::Expired {} => Some((event.tenant.clone(), event.recipient.clone()?, id.uuid())),
+    }
+}
+
+impl Rows {
+    /// Folds one event; the answer is what its user sees of it, if anything.
+    pub fn fold(&mut self, event: &Recorded) -> Result<Option<Change>, FoldError> {
+        let Fact::Notification(id, fact) = &event.fact;
+        let user_id = event.recipient.clone().ok_or_else(|| FoldError::NoRecipient {
+            position: event.position,
+            event: event.event_type.clone(),
+        })?;
+        let key = (event.tenant.clone(), user_id, id.uuid());
+        if let Event::Created(created) = fact {
+            return Ok(self.create(event, key, created));
+        }
+        if altered_item(event).is_none() {
+            return Ok(None);
+        }
+        let Some(item) = self.items.get_mut(&key) else {
+            return Err(FoldError::NoItem { position: event.position, event: event.event_type.clone() });
+        };
+        if !self.made.contains(&key) {
+            self.moved.insert(key.clone());
+        }
+        let before = item.counts();
+        let was_listed = item.listed.is_some();
+        alter(item, event, fact);
+        let (after, state) = (item.counts(), item.clone());
+        let counts = self.count(&key, before, after);
+        Ok((was_listed || state.listed.is_some()).then(|| change(event, key, state, counts)))
+    }
+
+    fn create(&mut self, event: &Recorded, key: ItemKey, created: &Created) -> Option<Change> {
+        let fixed = Fixed::of(created, event.recorded_at);
+        let content = serde_json::to_string(&fixed).expect("strings and JSON values always serialise");
+        let state = ItemState {
+            listed: created.deliver_at.is_none().then_some(event.position),
+            position: event.position,
+            content: content.into(),
+            seen_at: None,
+            read_at: None,
+            archived_at: None,
+            snoozed_until: None,
+            ended: None,
+        };
+        let counts = self.count(&key, Counts::default(), state.counts());
+        self.made.insert(key.clone());
+        self.items.insert(key.clone(), state.clone());
+        state.listed.is_some().then(|| change(event, key, state, counts))
+    }
+
+    fn count(&mut self, (tenant, user_id, _): &ItemKey, before: Counts, after: Counts) -> Counts {
+        let counts = self.counters.entry((tenant.clone(), user_id.clone())).or_default();
+        counts.unread += after.unread - before.unread;
+        counts.unseen += after.unseen - before.unseen;
+        *counts
+    }
+}
+
+fn alter(item: &mut ItemState, event: &Recorded, fact: &Event) {
+    item.position = event.position;
+    let now = Some(event.recorded_at);
+    match fact {
+        Event::Released {} => item.listed = Some(event.position),
+        Event::Woken {} => item.snoozed_until = None,
+        Event::Seen {} => item.seen_at = item.seen_at.or(now),
+        Event::Read {} => (item.seen_at, item.read_at) = (item.seen_at.or(now), now),
+        Event::Unread {} => item.read_at = None,
+        Event::Archived {} => item.archived_at = now,
+        Event::Unarchived {} => item.archived_at = None,
+        Event::Snoozed { until } => item.snoozed_until = Some(*until),
+        Event::Cancelled {} => item.ended = Some(Ended::Cancelled),
+        Event::Expired {} => item.ended = Some(Ended::Expired),
+        Event::Created(_)
+        | Event::DeliverySucceeded { .. }
+        | Event::DeliveryFailed { .. }
+        | Event::DeliveryExhausted { .. }
+        | Event::DeliveryDeadLettered { .. }
+        | Event::DeliveryRetryRequested { .. } => {}
+    }
+}
+
+fn change(
+    event: &Recorded,
+    (tenant, user_id, notification): ItemKey,
+    state: ItemState,
+    counts: Counts,
+) -> Change {
+    Change { tenant, user_id, event: event.event_type.clone(), item: Item { notification, state }, counts }
+}

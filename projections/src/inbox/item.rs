@@ -1,0 +1,157 @@
+//! An item of an inbox: its state, whether it counts, and the one JSON form in which clients see it.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tidings_domain::NotificationId;
+use tidings_domain::notification::{Content, Created};
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+use uuid::Uuid;
+
+use crate::log::Cursor;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub unread: i64,
+    pub unseen: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Cancelled,
+    Expired,
+}
+
+impl Ended {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Self {
+        if text == "expired" { Self::Expired } else { Self::Cancelled }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ItemState {
+    /// Where it entered the inbox; `None` while it is scheduled.
+    pub listed: Option<i64>,
+    /// Its last change.
+    pub position: i64,
+    /// [`Fixed`] as JSON.
+    pub content: Arc<str>,
+    pub seen_at: Option<OffsetDateTime>,
+    pub read_at: Option<OffsetDateTime>,
+    pub archived_at: Option<OffsetDateTime>,
+    pub snoozed_until: Option<OffsetDateTime>,
+    pub ended: Option<Ended>,
+}
+
+impl ItemState {
+    /// What this item adds to its user's counts: nothing unless it is visible, not archived and not snoozed.
+    pub(super) fn counts(&self) -> Counts {
+        let active = self.listed.is_some()
+            && self.ended.is_none()
+            && self.archived_at.is_none()
+            && self.snoozed_until.is_none();
+        Counts {
+            unread: i64::from(active && self.read_at.is_none()),
+            unseen: i64::from(active && self.seen_at.is_none()),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    pub notification: Uuid,
+    pub state: ItemState,
+}
+
+impl Item {
+    /// The item as clients see it; a member without a value is left out. `content` is JSON already, so its
+    /// members are spliced in instead of being parsed and written again for every frame.
+    pub fn to_json(&self, cursor: Cursor) -> String {
+        let state = &self.state;
+        let members = state.content.strip_prefix('{').and_then(|c| c.strip_suffix('}')).unwrap_or_default();
+        let mut json = String::with_capacity(members.len() + 256);
+        let id = NotificationId::new(self.notification);
+        // Writing to a String cannot fail.
+        let _ = write!(json, r#"{{"id":"{id}",{members}"#);
+        let instants = [
+            ("seen_at", state.seen_at),
+            ("read_at", state.read_at),
+            ("archived_at", state.archived_at),
+            ("snoozed_until", state.snoozed_until),
+        ];
+        for (name, at) in instants {
+            if let Some(at) = at {
+                let _ = write!(json, r#","{name}":"{}""#, rfc3339(at));
+            }
+        }
+        let _ = write!(json, r#","cursor":"{cursor}"}}"#);
+        json
+    }
+}
+
+/// The members of an item that never change.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Fixed {
+    pub title: String,
+    pub body: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    pub priority: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Map<String, Value>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    pub created_at: String,
+}
+
+impl Fixed {
+    pub(super) fn of(created: &Created, created_at: OffsetDateTime) -> Self {
+        // Without content the recipient was forgotten: what is left says nothing.
+        let Content { title, body, action_url } = created.content.clone().unwrap_or_else(|| Content {
+            title: String::new(),
+            body: String::new(),
+            action_url: None,
+        });
+        Self {
+            title,
+            body,
+            action_url,
+            category: created.category.as_ref().map(|c| c.as_str().to_owned()),
+            priority: created.priority.as_str().to_owned(),
+            data: created.data.clone(),
+            tags: created.tags.as_slice().to_vec(),
+            created_at: rfc3339(created_at),
+        }
+    }
+}
+
+/// What one event altered for one user: the item and the counts after it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    pub tenant: String,
+    pub user_id: String,
+    /// The stored name of the event.
+    pub event: String,
+    pub item: Item,
+    pub counts: Counts,
+}
+
+/// RFC 3339 in UTC with milliseconds, the one way instants are written.
+pub fn rfc3339(at: OffsetDateTime) -> String {
+    const FORMAT: &[BorrowedFormatItem<'_>] =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    at.to_offset(time::UtcOffset::UTC).format(FORMAT).expect("every field of the format is in the value")
+}

@@ -1,0 +1,9 @@
+//! The read side: reads the log by position, folds it into read models, and answers queries on them.
+//!
+//! Nothing here issues a command, speaks HTTP or touches Redis. A read model is moved by one thing only: the
+//! events of the log, each once, in order.
+
+pub mod inbox;
+pub mod log;
+pub mod notification;
+pub mod processor;

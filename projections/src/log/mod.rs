@@ -1,0 +1,15 @@
+//! The log as its readers see it: events by position, cursors, and the codec that opens what was sealed.
+
+pub mod codec;
+mod cursor;
+mod keys;
+mod reader;
+mod recorded;
+mod tail;
+
+pub use codec::Codec;
+pub use cursor::{Cursor, CursorError, Epoch, Epochs};
+pub use keys::{KeyError, KeyRing, MasterKey};
+pub use reader::{Filter, ReadError, Reader};
+pub use recorded::{Fact, Recorded};
+pub use tail::{Tail, Watermark};

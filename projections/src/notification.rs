@@ -1,0 +1,88 @@
+//! One notification, folded on demand from its own events: always current, never behind.
+
+use std::sync::Arc;
+
+use tidings_domain::notification::{Created, DeliveryStatus, Event, Failure, Life, Notification};
+use tidings_domain::{NotificationId, UserId};
+use time::OffsetDateTime;
+
+use crate::log::{Fact, Recorded};
+
+/// Everything a backend may want to know of a notification it made.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    pub id: NotificationId,
+    pub user: UserId,
+    pub created: Created,
+    pub created_at: OffsetDateTime,
+    pub seen_at: Option<OffsetDateTime>,
+    pub read_at: Option<OffsetDateTime>,
+    pub archived_at: Option<OffsetDateTime>,
+    /// Why the latest failed attempt failed, per channel of the plan.
+    failures: Vec<(tidings_domain::notification::Channel, Failure)>,
+    pub state: Notification,
+    /// The last event.
+    pub position: i64,
+}
+
+impl Overview {
+    /// `None` without events, and for a log that does not begin with the creation.
+    pub fn fold(events: &[Arc<Recorded>]) -> Option<Self> {
+        let (first, rest) = events.split_first()?;
+        let Fact::Notification(id, Event::Created(created)) = &first.fact else { return None };
+        let mut overview = Self {
+            id: *id,
+            user: created.user_id.clone(),
+            created: (**created).clone(),
+            created_at: first.recorded_at,
+            seen_at: None,
+            read_at: None,
+            archived_at: None,
+            failures: Vec::new(),
+            state: Notification::default(),
+            position: first.position,
+        };
+        overview.state.evolve(&Event::Created(created.clone()));
+        rest.iter().for_each(|event| overview.evolve(event));
+        Some(overview)
+    }
+
+    fn evolve(&mut self, event: &Recorded) {
+        let Fact::Notification(_, fact) = &event.fact;
+        let now = Some(event.recorded_at);
+        match fact {
+            Event::Seen {} => self.seen_at = self.seen_at.or(now),
+            Event::Read {} => (self.seen_at, self.read_at) = (self.seen_at.or(now), now),
+            Event::Unread {} => self.read_at = None,
+            Event::Archived {} => self.archived_at = now,
+            Event::Unarchived {} => self.archived_at = None,
+            Event::DeliveryFailed { channel, error, .. } => {
+                self.failures.retain(|(known, _)| known != channel);
+                self.failures.push((*channel, error.clone()));
+            }
+            _ => {}
+        }
+        self.state.evolve(fact);
+        self.position = event.position;
+    }
+
+    /// `scheduled`, `active`, `cancelled` or `expired`.
+    pub fn status(&self) -> &'static str {
+        match self.state.life {
+            Life::Scheduled { .. } => "scheduled",
+            Life::Absent | Life::Released => "active",
+            Life::Cancelled => "cancelled",
+            Life::Expired => "expired",
+        }
+    }
+
+    /// Per channel of the plan: status, attempts begun, and the latest failure unless it was overcome.
+    pub fn deliveries(&self) -> impl Iterator<Item = (&'static str, DeliveryStatus, u32, Option<&str>)> {
+        self.state.deliveries.iter().map(|delivery| {
+            let failure = self.failures.iter().find(|(channel, _)| *channel == delivery.channel);
+            let failure = failure.filter(|_| delivery.status != DeliveryStatus::Delivered);
+            let detail = failure.map(|(_, failure)| failure.detail.as_str());
+            (delivery.channel.as_str(), delivery.status, delivery.attempt, detail)
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! Request bodies: JSON, closed, bounded, and refused with a pointer to what is wrong.
+
+use std::marker::PhantomData;
+
+use poem::http::header;
+use poem::{Request, RequestBody};
+use poem_openapi::payload::{Json, Payload};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, Object};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::error::Category;
+use serde_path_to_error::Segment;
+
+use super::problem::{Kind, Problem};
+
+/// Bytes of a single command.
+pub const SINGLE_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a batch.
+pub const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// A JSON body documented as `S`, at most `LIMIT` bytes. The bytes are kept: they make two requests with one
+/// idempotency key the same or not.
+pub struct Body<S, const LIMIT: usize = SINGLE_BYTES_MAX> {
+    pub bytes: Vec<u8>,
+    schema: PhantomData<S>,
+}
+
+/// A body that may be left out.
+pub struct OptionalBody<S> {
+    pub bytes: Vec<u8>,
+    schema: PhantomData<S>,
+}
+
+impl<S, const LIMIT: usize> Body<S, LIMIT> {
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        parse(text(&self.bytes)?)
+    }
+}
+
+impl<S> Body<S, BATCH_BYTES_MAX> {
+    pub fn parse_raw<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        parse_raw(text(&self.bytes)?)
+    }
+}
+
+impl<S: DeserializeOwned> OptionalBody<S> {
+    pub fn parse(&self) -> Result<Option<S>, Problem> {
+        if self.bytes.is_empty() { Ok(None) } else { parse(text(&self.bytes)?).map(Some) }
+    }
+}
+
+/// A body without members, for commands that need none.
+#[derive(Debug, Default, Deserialize, Object)]
+#[serde(deny_unknown_fields)]
+#[oai(deny_unknown_fields)]
+pub struct Nothing {}
+
+fn request_meta<T: Type>(required: bool) -> MetaRequest {
+    let content = vec![MetaMediaType { content_type: Json::<T>::CONTENT_TYPE, schema: T::schema_ref() }];
+    MetaRequest { description: None, content, required }
+}
+
+impl<'a, S: Type, const LIMIT: usize> ApiExtractor<'a> for Body<S, LIMIT> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        S::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        Some(request_meta::<S>(true))
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        Ok(Self { bytes: read(request, body, LIMIT).await?, schema: PhantomData })
+    }
+}
+
+impl<'a, S: Type> ApiExtractor<'a> for OptionalBody<S> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        S::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        Some(request_meta::<S>(false))
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let announced = request.headers().contains_key(header::CONTENT_TYPE);
+        let bytes = if announced {
+            read(request, body, SINGLE_BYTES_MAX).await?
+        } else {
+            read_bytes(request, body, SINGLE_BYTES_MAX).await?
+        };
+        Ok(Self { bytes, schema: PhantomData })
+    }
+}
+
+async fn read(request: &Request, body: &mut RequestBody, limit: usize) -> Result<Vec<u8>, Problem> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    if !content_type.is_some_and(Json::<Nothing>::check_content_type) {
+        return Err(Problem::new(Kind::UnsupportedMediaType, "send the body as application/json"));
+    }
+    read_bytes(request, body, limit).await
+}
+
+async fn read_bytes(request: &Request, body: &mut RequestBody, limit: usize) -> Result<Vec<u8>, Problem> {
+    let too_large = || Problem::new(Kind::TooLarge, format!("the body may have at most {limit} bytes"));
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let body = body.take().map_err(|error| Problem::internal(&error))?;
+    match body.into_bytes_limit(limit).await {
+        Ok(bytes) => Ok(bytes.into()),
+        Err(poem::error::ReadBodyError::PayloadTooLarge) => Err(too_large()),
+        Err(error) => Err(Problem::new(Kind::Malformed, format!("the body cannot be read: {error}"))),
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(bytes)
+        .map_err(|error| Problem::new(Kind::Malformed, format!("the body is not UTF-8: {error}")))
+}
+
+/// Parses the common case in one pass; only a body that is refused is read again to find where.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    if text.contains("\\u0000") {
+        refuse_nul(text)?;
+    }
+    parse_raw(text)
+}
+
+/// As [`parse`], for a `T` that leaves parts unparsed, whose strings are checked with them.
+pub fn parse_raw<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    serde_json::from_str(text).map_err(|error| match error.classify() {
+        Category::Data => locate::<T>(text),
+        Category::Syntax | Category::Eof | Category::Io => {
+            Problem::new(Kind::Malformed, format!("the body is not JSON: {error}"))
+        }
+    })
+}
+
+fn locate<T: DeserializeOwned>(text: &str) -> Problem {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Ok(_) => Problem::new(Kind::Invalid, "the body is refused"),
+        Err(error) => {
+            let detail = without_place(&error.inner().to_string());
+            let mut pointer = String::new();
+            for segment in error.path() {
+                match segment {
+                    Segment::Seq { index } => pointer += &format!("/{index}"),
+                    Segment::Map { key } => pointer += &escaped(key),
+                    Segment::Enum { .. } | Segment::Unknown => {}
+                }
+            }
+            if let Some(field) = missing_member(&detail) {
+                pointer += &escaped(field);
+            }
+            Problem::at(Kind::Invalid, pointer, detail)
+        }
+    }
+}
+
+/// serde_json appends `at line 1 column 2`, which the pointer says better.
+fn without_place(message: &str) -> String {
+    message.split(" at line ").next().unwrap_or_default().to_owned()
+}
+
+fn missing_member(detail: &str) -> Option<&str> {
+    detail.strip_prefix("missing field `")?.split('`').next()
+}
+
+fn escaped(key: &str) -> String {
+    format!("/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+/// PostgreSQL's text cannot hold U+0000, so nothing in a request may.
+fn refuse_nul(text: &str) -> Result<(), Problem> {
+    let Ok(value) = serde_json::from_str::<Value>(text) else { return Ok(()) };
+    match find_nul(&value, "") {
+        Some(pointer) => Err(Problem::at(Kind::Invalid, pointer, "must not contain the character U+0000")),
+        None => Ok(()),
+    }
+}
+
+fn find_nul(value: &Value, pointer: &str) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(|| pointer.to_owned()),
+        Value::Array(items) => {
+            items.iter().enumerate().find_map(|(i, item)| find_nul(item, &format!("{pointer}/{i}")))
+        }
+        Value::Object(members) => members.iter().find_map(|(key, member)| {
+            let below = format!("{pointer}{}", escaped(key));
+            if key.contains('\0') { Some(pointer.to_owned()) } else { find_nul(member, &below) }
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}

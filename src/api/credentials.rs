@@ -1,0 +1,106 @@
+//! Credentials of a request, as an argument of the handlers that need them: one that asks for none is open.
+
+use poem::{Request, RequestBody};
+use poem_openapi::registry::{MetaSecurityScheme, Registry};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+
+use super::problem::Problem;
+use crate::auth::{Authenticator, Denied, Principal};
+
+/// Whoever shows a valid API key or token.
+pub struct Anyone(pub Principal);
+
+/// Whoever shows a valid API key.
+pub struct Service(pub Principal);
+
+const API_KEY: &str = "ApiKey";
+const BEARER: &str = "Bearer";
+
+/// Checks what the request shows: the API key wins where both are there.
+pub fn check(request: &Request) -> Result<Principal, Denied> {
+    let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
+    let bearer = text("authorization").map(|value| match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => "",
+    });
+    let authenticator = request.data::<Authenticator>().ok_or(Denied::Missing)?;
+    authenticator.check(text("x-api-key"), bearer)
+}
+
+fn register_api_key(registry: &mut Registry) {
+    let scheme = MetaSecurityScheme {
+        ty: "apiKey",
+        description: Some("A service's key. It acts for its whole tenant."),
+        name: Some("x-api-key"),
+        key_in: Some("header"),
+        scheme: None,
+        bearer_format: None,
+        flows: None,
+        openid_connect_url: None,
+    };
+    registry.create_security_scheme(API_KEY, scheme);
+}
+
+fn register_bearer(registry: &mut Registry) {
+    let scheme = MetaSecurityScheme {
+        ty: "http",
+        description: Some(
+            "An end user's token: `sub` is the user, `exp` is required, `tenant` defaults to `default`. It \
+             reaches that user's own inbox.",
+        ),
+        name: None,
+        key_in: None,
+        scheme: Some("bearer"),
+        bearer_format: Some("JWT"),
+        flows: None,
+        openid_connect_url: None,
+    };
+    registry.create_security_scheme(BEARER, scheme);
+}
+
+impl<'a> ApiExtractor<'a> for Anyone {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        register_api_key(registry);
+        register_bearer(registry);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec![API_KEY, BEARER]
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        Ok(Self(check(request).map_err(Problem::from)?))
+    }
+}
+
+impl<'a> ApiExtractor<'a> for Service {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        register_api_key(registry);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec![API_KEY]
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let principal = check(request).map_err(Problem::from)?;
+        principal.require_service().map_err(Problem::from)?;
+        Ok(Self(principal))
+    }
+}

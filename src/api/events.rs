@@ -1,0 +1,106 @@
+//! The log, for those who follow or audit it: events in order, their content opened.
+
+use poem::web::Data;
+use poem_openapi::param::Query;
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+use serde_json::Value;
+use tidings_projections::inbox::rfc3339;
+use tidings_projections::log::{Filter, Recorded};
+
+use super::credentials::Service;
+use super::problem::{Kind, Problem};
+use super::reads::{Reads, parse_user};
+
+const LIMIT_DEFAULT: i64 = 100;
+const LIMIT_MAX: i64 = 1_000;
+
+pub struct Events;
+
+/// One event of the log.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct Event {
+    /// Its position in the log.
+    cursor: String,
+    /// Such as `notification.created`. New ones may be added.
+    r#type: String,
+    aggregate_type: String,
+    aggregate_id: String,
+    /// Counts the events of the aggregate, from 1.
+    sequence: i64,
+    recorded_at: String,
+    /// The user it concerns.
+    user_id: Option<String>,
+    data: Value,
+    /// Who caused it, and as part of which request.
+    metadata: Value,
+}
+
+impl Event {
+    fn new(reads: &Reads, event: &Recorded) -> Self {
+        Self {
+            cursor: reads.cursor(event.position),
+            r#type: event.event_type.clone(),
+            aggregate_type: event.aggregate_type.clone(),
+            aggregate_id: event.aggregate_id.clone(),
+            sequence: event.sequence,
+            recorded_at: rfc3339(event.recorded_at),
+            user_id: event.recipient.clone(),
+            data: event.payload.clone(),
+            metadata: event.metadata.clone(),
+        }
+    }
+}
+
+/// A page of the log, oldest first.
+#[derive(Debug, Object)]
+struct EventPage {
+    events: Vec<Event>,
+    /// Pass it as `after` to go on; on the last page it stands at the end of the log.
+    next: String,
+}
+
+#[OpenApi(prefix_path = "/v1")]
+impl Events {
+    /// List events
+    ///
+    /// Needs an API key; lists its tenant's events.
+    #[oai(path = "/events", method = "get", operation_id = "listEvents")]
+    #[expect(clippy::too_many_arguments, reason = "one argument per parameter of the query")]
+    async fn list(
+        &self,
+        Service(principal): Service,
+        reads: Data<&Reads>,
+        /// List what follows this cursor; from the beginning where it is left out.
+        after: Query<Option<String>>,
+        /// Events of the page: 1 to 1,000, 100 where it is left out.
+        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+        limit: Query<Option<i64>>,
+        /// Only events of this type.
+        r#type: Query<Option<String>>,
+        /// Only events that concern this user.
+        user_id: Query<Option<String>>,
+        /// Only events of this aggregate.
+        aggregate_id: Query<Option<String>>,
+    ) -> Result<Json<EventPage>, Problem> {
+        let limit = limit.0.unwrap_or(LIMIT_DEFAULT);
+        if !(1..=LIMIT_MAX).contains(&limit) {
+            return Err(Problem::at(Kind::Malformed, "limit", "must be 1 to 1,000"));
+        }
+        let user_id = user_id.0.map(parse_user).transpose()?.map(String::from);
+        let filter = Filter { user_id, aggregate_id: aggregate_id.0, event_type: r#type.0 };
+        let after = match &after.0 {
+            Some(cursor) => reads.position("after", cursor).await?,
+            None => 0,
+        };
+        reads.history.refresh(&reads.pool).await?;
+        let head = reads.history.head.get();
+        let tenant = principal.tenant().as_str();
+        let events = reads.reader.list(&reads.pool, tenant, (after, head), &filter, limit).await?;
+        let full = events.len() as i64 == limit;
+        let next = if full { events.last().map_or(after, |event| event.position) } else { head.max(after) };
+        let events = events.iter().map(|event| Event::new(&reads, event)).collect();
+        Ok(Json(EventPage { events, next: reads.cursor(next) }))
+    }
+}

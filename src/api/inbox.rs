@@ -1,0 +1,150 @@
+//! A user's inbox: its items, page by page, and its counts.
+
+use poem::web::Data;
+use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::{Enum, Object, OpenApi};
+use tidings_projections::inbox::{self, Page, Shown};
+
+use super::credentials::Anyone;
+use super::problem::{Kind, Problem};
+use super::reads::{Reads, parse_user};
+use super::wire::InboxItem;
+
+const LIMIT_DEFAULT: i64 = 20;
+const LIMIT_MAX: i64 = 100;
+
+pub struct Inbox;
+
+/// Which items to show.
+#[derive(Clone, Copy, Debug, Enum)]
+#[oai(rename_all = "snake_case")]
+enum State {
+    /// Neither archived nor snoozed.
+    Active,
+    Unread,
+    Unseen,
+    Read,
+    Archived,
+    Snoozed,
+    All,
+}
+
+impl From<State> for Shown {
+    fn from(state: State) -> Self {
+        match state {
+            State::Active => Self::Active,
+            State::Unread => Self::Unread,
+            State::Unseen => Self::Unseen,
+            State::Read => Self::Read,
+            State::Archived => Self::Archived,
+            State::Snoozed => Self::Snoozed,
+            State::All => Self::All,
+        }
+    }
+}
+
+/// A page of an inbox, newest first. Items and counts hold at `cursor`; open a socket with it to go on.
+#[derive(Debug, Object)]
+struct InboxPage {
+    items: Vec<InboxItem>,
+    /// Pass it as `before` for the next page; null at the end.
+    next: Option<String>,
+    /// Active items that are not read.
+    unread: i64,
+    /// Active items that are not seen.
+    unseen: i64,
+    cursor: String,
+}
+
+/// The counts of an inbox. They hold at `cursor`.
+#[derive(Debug, Object)]
+struct InboxCounts {
+    /// Active items that are not read.
+    unread: i64,
+    /// Active items that are not seen.
+    unseen: i64,
+    cursor: String,
+}
+
+#[OpenApi(prefix_path = "/v1")]
+impl Inbox {
+    /// Read an inbox
+    ///
+    /// Needs an API key, or the user's own token. A user nobody has written to has an empty inbox.
+    #[oai(path = "/users/:user_id/inbox", method = "get", operation_id = "getInbox")]
+    async fn page(
+        &self,
+        Anyone(principal): Anyone,
+        reads: Data<&Reads>,
+        /// Whose inbox.
+        user_id: Path<String>,
+        /// Which items; `active` where it is left out.
+        state: Query<Option<State>>,
+        /// Items of the page: 1 to 100, 20 where it is left out.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<i64>>,
+        /// The `next` of the page before.
+        before: Query<Option<String>>,
+        /// Wait until the inbox shows at least this position, for at most two seconds.
+        #[oai(name = "Tidings-Min-Cursor")]
+        min_cursor: Header<Option<String>>,
+    ) -> Result<Json<InboxPage>, Problem> {
+        let user = parse_user(user_id.0)?;
+        principal.require_access_to(&user)?;
+        let limit = limit.0.unwrap_or(LIMIT_DEFAULT);
+        if !(1..=LIMIT_MAX).contains(&limit) {
+            return Err(Problem::at(Kind::Malformed, "limit", "must be 1 to 100"));
+        }
+        let before = before.0.as_deref().map(parse_before).transpose()?;
+        reads.wait_for(min_cursor.0.as_deref()).await?;
+        let shown = state.0.map(Into::into).unwrap_or_default();
+        let owner = (principal.tenant().as_str(), user.as_str());
+        let page = inbox::page(&reads.pool, owner, shown, before, limit).await?;
+        Ok(Json(wire_page(&reads, page)?))
+    }
+
+    /// Read the counts of an inbox
+    ///
+    /// Needs an API key, or the user's own token.
+    #[oai(path = "/users/:user_id/inbox/counts", method = "get", operation_id = "getInboxCounts")]
+    async fn counts(
+        &self,
+        Anyone(principal): Anyone,
+        reads: Data<&Reads>,
+        /// Whose inbox.
+        user_id: Path<String>,
+        /// Wait until the counts hold at this position or later, for at most two seconds.
+        #[oai(name = "Tidings-Min-Cursor")]
+        min_cursor: Header<Option<String>>,
+    ) -> Result<Json<InboxCounts>, Problem> {
+        let user = parse_user(user_id.0)?;
+        principal.require_access_to(&user)?;
+        reads.wait_for(min_cursor.0.as_deref()).await?;
+        let standing = inbox::standing(&reads.pool, principal.tenant().as_str(), user.as_str()).await?;
+        Ok(Json(InboxCounts {
+            unread: standing.counts.unread,
+            unseen: standing.counts.unseen,
+            cursor: reads.cursor(standing.position),
+        }))
+    }
+}
+
+fn wire_page(reads: &Reads, page: Page) -> Result<InboxPage, Problem> {
+    let item = |item: &inbox::Item| InboxItem::new(item, reads.history.cursor(item.state.position));
+    let items: Result<Vec<InboxItem>, _> = page.items.iter().map(item).collect();
+    Ok(InboxPage {
+        items: items.map_err(|error| Problem::internal(&error))?,
+        next: page.next.map(|listed| format!("{listed:x}")),
+        unread: page.counts.unread,
+        unseen: page.counts.unseen,
+        cursor: reads.cursor(page.position),
+    })
+}
+
+/// The opaque `next` is where the page ended, in hexadecimal.
+fn parse_before(text: &str) -> Result<i64, Problem> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let position = if digits { i64::from_str_radix(text, 16).ok() } else { None };
+    position.ok_or_else(|| Problem::at(Kind::Malformed, "before", "must be the `next` of an earlier page"))
+}

@@ -1,0 +1,79 @@
+//! The HTTP contract: parse, authorise, execute or query, answer. Wire types live here and nowhere else.
+
+mod batch;
+mod body;
+mod credentials;
+mod events;
+mod health;
+mod inbox;
+mod live;
+mod notifications;
+mod origins;
+mod problem;
+mod reads;
+mod request;
+mod wire;
+
+pub use health::Readiness;
+pub use origins::Origins;
+pub use problem::{Kind, Problem};
+
+use std::sync::Arc;
+
+use poem::{Endpoint, EndpointExt, Response, Route};
+use poem_openapi::{LicenseObject, OpenApiService};
+use tidings_projections::log::Reader;
+
+use crate::auth::Authenticator;
+use crate::commands::Commands;
+use crate::gateway::Gateway;
+use reads::Reads;
+
+/// What the routes serve from.
+pub struct Parts {
+    pub commands: Arc<Commands>,
+    pub gateway: Gateway,
+    pub reader: Reader,
+    pub authenticator: Authenticator,
+    pub origins: Origins,
+    pub readiness: Readiness,
+}
+
+type Apis = (notifications::Notifications, batch::Batch, inbox::Inbox, events::Events);
+
+fn service() -> OpenApiService<Apis, ()> {
+    let apis = (notifications::Notifications, batch::Batch, inbox::Inbox, events::Events);
+    OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
+        .description(include_str!("description.md"))
+        .license(LicenseObject::new("MIT OR Apache-2.0"))
+}
+
+/// The OpenAPI document, as committed in `openapi/openapi.yaml`.
+pub fn document() -> String {
+    service().spec_yaml()
+}
+
+/// All routes, with problems for whatever goes wrong outside of them.
+pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
+    let Parts { commands, gateway, reader, authenticator, origins, readiness } = parts;
+    let reads = Reads { pool: gateway.pool.clone(), history: gateway.history.clone(), reader };
+    let api = service();
+    let (document, docs) = (api.spec_endpoint(), api.swagger_ui());
+    Route::new()
+        .nest("/", api)
+        .nest("/docs", docs)
+        .at("/openapi.json", document)
+        .at("/v1/ws", poem::get(live::open_socket))
+        .at("/v1/users/:user_id/inbox/stream", poem::get(live::open_stream))
+        .at("/health/live", poem::get(health::live))
+        .at("/health/ready", poem::get(health::ready))
+        .data(commands)
+        .data(reads)
+        .data(authenticator)
+        .data(gateway)
+        .data(readiness)
+        .data(origins.clone())
+        .catch_all_error(problem::answer)
+        .with(origins.cors())
+        .catch_all_error(problem::answer)
+}

@@ -1,0 +1,346 @@
+//! Single notifications: create, look at, mark, deliver, retry, cancel.
+
+use std::sync::Arc;
+
+use cqrs_es::Aggregate;
+use poem::Request;
+use poem::web::Data;
+use poem_openapi::param::{Header, Path};
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use serde::Deserialize;
+use tidings_domain::notification::{Action, Notification as Aggregated, Outcome};
+use tidings_projections::notification::Overview;
+
+use super::body::{Body, Nothing, OptionalBody};
+use super::credentials::{Anyone, Service};
+use super::problem::{Kind, Problem};
+use super::reads::{Reads, parse_id};
+use super::request::context;
+use super::wire::{Channel, CreateNotification, Notification, Receipt};
+use crate::auth::Principal;
+use crate::commands::{Commands, Done};
+
+/// Characters of a reported error.
+const ERROR_CHARS_MAX: usize = 1_000;
+
+pub struct Notifications;
+
+#[derive(ApiResponse)]
+pub enum CreatedResponse {
+    /// Recorded, durably.
+    #[oai(status = 201)]
+    Created(
+        Json<Receipt>,
+        /// Everything the command did is at or before this position of the log.
+        #[oai(header = "Tidings-Cursor")]
+        String,
+        /// `true` where an earlier request with the same key had done it.
+        #[oai(header = "Idempotent-Replayed")]
+        Option<bool>,
+    ),
+}
+
+#[derive(ApiResponse)]
+pub enum DoneResponse {
+    /// Done, or already so.
+    #[oai(status = 200)]
+    Done(
+        Json<Receipt>,
+        /// Everything the command did is at or before this position of the log.
+        #[oai(header = "Tidings-Cursor")]
+        String,
+        /// `true` where an earlier request with the same key had done it.
+        #[oai(header = "Idempotent-Replayed")]
+        Option<bool>,
+    ),
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, Deserialize, Enum)]
+#[serde(rename_all = "snake_case")]
+#[oai(rename_all = "snake_case")]
+enum ReportedOutcome {
+    Delivered,
+    Failed,
+}
+
+/// The outcome of an attempt that was made outside of Tidings.
+#[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields)]
+#[oai(deny_unknown_fields)]
+struct ReportDelivery {
+    channel: Channel,
+    outcome: ReportedOutcome,
+    /// Which attempt; the current one where it is left out. Another one is refused.
+    #[oai(validator(minimum(value = "1")))]
+    attempt: Option<u32>,
+    /// What went wrong: at most 1,000 characters.
+    #[oai(validator(max_length = 1000))]
+    error: Option<String>,
+}
+
+/// What to try once more.
+#[derive(Debug, Default, Deserialize, Object)]
+#[serde(deny_unknown_fields)]
+#[oai(deny_unknown_fields)]
+struct RetryDelivery {
+    /// The channel; whichever failed where it is left out.
+    channel: Option<Channel>,
+}
+
+type Key = Header<Option<String>>;
+
+#[OpenApi(prefix_path = "/v1")]
+impl Notifications {
+    /// Create a notification
+    ///
+    /// Needs an API key. The answer comes when the notification is durable.
+    #[oai(path = "/notifications", method = "post", operation_id = "createNotification")]
+    async fn create(
+        &self,
+        Service(principal): Service,
+        commands: Data<&Arc<Commands>>,
+        reads: Data<&Reads>,
+        request: &Request,
+        /// Makes a repetition harmless.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+        body: Body<CreateNotification>,
+    ) -> Result<CreatedResponse, Problem> {
+        let create = body.parse::<CreateNotification>()?.into_command()?;
+        let context = context(principal, request, &key, &body.bytes)?;
+        let done = commands.create(&context, create).await?;
+        let (receipt, cursor, replayed) = receipt(&reads, done);
+        Ok(CreatedResponse::Created(receipt, cursor, replayed))
+    }
+
+    /// Look at a notification
+    ///
+    /// Needs an API key. Always current: folded from the notification's own events.
+    #[oai(path = "/notifications/:id", method = "get", operation_id = "getNotification")]
+    async fn get(
+        &self,
+        Service(principal): Service,
+        reads: Data<&Reads>,
+        /// The notification.
+        id: Path<String>,
+    ) -> Result<Json<Notification>, Problem> {
+        let id = parse_id(&id)?;
+        let ids = [id.to_string()];
+        let events = reads.reader.of_aggregates(&reads.pool, Aggregated::TYPE, &ids).await?;
+        let overview = Overview::fold(&events)
+            .filter(|overview| overview.created.tenant == *principal.tenant())
+            .ok_or_else(|| Problem::new(Kind::NotFound, "there is no such notification"))?;
+        Ok(Json(Notification::new(&overview, reads.history.cursor(overview.position))))
+    }
+
+    /// Mark as read
+    ///
+    /// Read implies seen. Needs an API key, or the token of the notification's user.
+    #[oai(path = "/notifications/:id/read", method = "post", operation_id = "markNotificationRead")]
+    async fn read(
+        &self,
+        Anyone(principal): Anyone,
+        commands: Data<&Arc<Commands>>,
+        reads: Data<&Reads>,
+        request: &Request,
+        /// The notification.
+        id: Path<String>,
+        /// Makes a repetition harmless.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+        body: OptionalBody<Nothing>,
+    ) -> Result<DoneResponse, Problem> {
+        mark(principal, (&commands, &reads), request, (&id, &key, &body), Action::MarkRead).await
+    }
+
+    /// Mark as unread
+    ///
+    /// It stays seen. Needs an API key, or the token of the notification's user.
+    #[oai(path = "/notifications/:id/unread", method = "post", operation_id = "markNotificationUnread")]
+    async fn unread(
+        &self,
+        Anyone(principal): Anyone,
+        commands: Data<&Arc<Commands>>,
+        reads: Data<&Reads>,
+        request: &Request,
+        /// The notification.
+        id: Path<String>,
+        /// Makes a repetition harmless.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+        body: OptionalBody<Nothing>,
+    ) -> Result<DoneResponse, Problem> {
+        mark(principal, (&commands, &reads), request, (&id, &key, &body), Action::MarkUnread).await
+    }
+
+    /// Mark as seen
+    ///
+    /// Needs an API key, or the token of the notification's user.
+    #[oai(path = "/notifications/:id/seen", method = "post", operation_id = "markNotificationSeen")]
+    async fn seen(
+        &self,
+        Anyone(principal): Anyone,
+        commands: Data<&Arc<Commands>>,
+        reads: Data<&Reads>,
+        request: &Request,
+        /// The notification.
+        id: Path<String>,
+        /// Makes a repetition harmless.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+        body: OptionalBody<Nothing>,
+    ) -> Result<DoneResponse, Problem> {
+        mark(principal, (&commands, &reads), request, (&id, &key, &body), Action::MarkSeen).await
+    }
+
+    /// Archive
+    ///
+    /// Marks it as read, too. Needs an API key, or the token of the notification's user.
+    #[oai(path = "/notifications/:id/archive", method = "post", operation_id = "archiveNotification")]
+    async fn archive(
+        &self,
+        Anyone(principal): Anyone,
+        commands: Data<&Arc<Commands>>,
+        reads: Data<&Reads>,
+        request: &Request,
+        /// The notification.
+        id: Path<String>,
+        /// Makes a repetition harmless.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+        body: OptionalBody<Nothing>,
+    ) -> Result<DoneResponse, Problem> {
+        mark(principal, (&commands, &reads), request, (&id, &key, &body), Action::Archive).await
+    }
+
+    /// Take out of the archive
+    ///
+    /// Needs an API key, or the token of the notification's user.
+    #[oai(path = "/notifications/:id/unarchive", method = "post", operation_id = "unarchiveNotification")]
+    async fn unarchive(
+        &self,
+        Anyone(principal): Anyone,
+        commands: Data<&Arc<Commands>>,
+        reads: Data<&Reads>,
+        request: &Request,
+        /// The notification.
+        id: Path<String>,
+        /// Makes a repetition harmless.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+        body: OptionalBody<Nothing>,
+    ) -> Result<DoneResponse, Problem> {
+        mark(principal, (&commands, &reads), request, (&id, &key, &body), Action::Unarchive).await
+    }
+
+    /// Cancel
+    ///
+    /// It leaves every inbox, and what was not delivered yet never will be. Needs an API key.
+    #[oai(path = "/notifications/:id/cancel", method = "post", operation_id = "cancelNotification")]
+    async fn cancel(
+        &self,
+        Service(principal): Service,
+        commands: Data<&Arc<Commands>>,
+        reads: Data<&Reads>,
+        request: &Request,
+        /// The notification.
+        id: Path<String>,
+        /// Makes a repetition harmless.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+        body: OptionalBody<Nothing>,
+    ) -> Result<DoneResponse, Problem> {
+        mark(principal, (&commands, &reads), request, (&id, &key, &body), Action::Cancel).await
+    }
+
+    /// Report the outcome of a delivery
+    ///
+    /// Needs an API key.
+    #[oai(path = "/notifications/:id/deliver", method = "post", operation_id = "reportNotificationDelivery")]
+    async fn deliver(
+        &self,
+        Service(principal): Service,
+        commands: Data<&Arc<Commands>>,
+        reads: Data<&Reads>,
+        request: &Request,
+        /// The notification.
+        id: Path<String>,
+        /// Makes a repetition harmless.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+        body: Body<ReportDelivery>,
+    ) -> Result<DoneResponse, Problem> {
+        let action = body.parse::<ReportDelivery>()?.into_action()?;
+        let context = context(principal, request, &key, &body.bytes)?;
+        let done = commands.act(&context, parse_id(&id)?, action).await?;
+        Ok(done_response(&reads, done))
+    }
+
+    /// Retry a failed delivery
+    ///
+    /// Only after it failed for good; else `invalid-state`. Needs an API key.
+    #[oai(path = "/notifications/:id/retry", method = "post", operation_id = "retryNotificationDelivery")]
+    async fn retry(
+        &self,
+        Service(principal): Service,
+        commands: Data<&Arc<Commands>>,
+        reads: Data<&Reads>,
+        request: &Request,
+        /// The notification.
+        id: Path<String>,
+        /// Makes a repetition harmless.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+        body: OptionalBody<RetryDelivery>,
+    ) -> Result<DoneResponse, Problem> {
+        let channel = body.parse()?.unwrap_or_default().channel.map(Into::into);
+        let context = context(principal, request, &key, &body.bytes)?;
+        let done = commands.act(&context, parse_id(&id)?, Action::Retry { channel }).await?;
+        Ok(done_response(&reads, done))
+    }
+}
+
+impl ReportDelivery {
+    fn into_action(self) -> Result<Action, Problem> {
+        let refuse = |pointer: &str, detail: &str| Err(Problem::at(Kind::Invalid, pointer, detail));
+        if self.attempt == Some(0) {
+            return refuse("/attempt", "must be at least 1");
+        }
+        if self.error.as_ref().is_some_and(|error| error.chars().count() > ERROR_CHARS_MAX) {
+            return refuse("/error", "must have at most 1,000 characters");
+        }
+        let outcome = match (self.outcome, self.error) {
+            (ReportedOutcome::Delivered, None) => Outcome::Delivered,
+            (ReportedOutcome::Delivered, Some(_)) => return refuse("/error", "goes with a failed outcome"),
+            (ReportedOutcome::Failed, detail) => Outcome::Failed { detail: detail.unwrap_or_default() },
+        };
+        Ok(Action::Deliver { channel: self.channel.into(), attempt: self.attempt, outcome })
+    }
+}
+
+/// A command whose body says nothing.
+async fn mark(
+    principal: Principal,
+    (commands, reads): (&Commands, &Reads),
+    request: &Request,
+    (id, key, body): (&str, &Key, &OptionalBody<Nothing>),
+    action: Action,
+) -> Result<DoneResponse, Problem> {
+    let id = parse_id(id)?;
+    body.parse()?;
+    let context = context(principal, request, key, &body.bytes)?;
+    Ok(done_response(reads, commands.act(&context, id, action).await?))
+}
+
+fn done_response(reads: &Reads, done: Done) -> DoneResponse {
+    let (receipt, cursor, replayed) = receipt(reads, done);
+    DoneResponse::Done(receipt, cursor, replayed)
+}
+
+fn receipt(reads: &Reads, done: Done) -> (Json<Receipt>, String, Option<bool>) {
+    let cursor = reads.cursor(done.position);
+    let receipt = Receipt { id: done.id.to_string(), cursor: cursor.clone() };
+    (Json(receipt), cursor, done.replayed.then_some(true))
+}

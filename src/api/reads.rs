@@ -1,0 +1,54 @@
+//! What reads share: the database, the log's history, and waiting for a position.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tidings_domain::{NotificationId, UserId};
+use tidings_projections::log::{Cursor, Reader};
+
+use super::problem::{Kind, Problem};
+use crate::log::History;
+
+/// How long a read waits for its read model to reach `Tidings-Min-Cursor`.
+const MIN_CURSOR_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[derive(Clone)]
+pub struct Reads {
+    pub pool: PgPool,
+    pub history: History,
+    pub reader: Reader,
+}
+
+impl Reads {
+    pub fn cursor(&self, position: i64) -> String {
+        self.history.cursor(position).to_string()
+    }
+
+    /// The position of a cursor that a client sent under `name`.
+    pub async fn position(&self, name: &str, text: &str) -> Result<i64, Problem> {
+        let cursor: Cursor = text.parse().map_err(|error: tidings_projections::log::CursorError| {
+            Problem::at(Kind::Malformed, name, error.to_string())
+        })?;
+        Ok(self.history.resolve(&self.pool, cursor).await??)
+    }
+
+    /// Waits until the inbox has followed the log up to the cursor the client wants to see.
+    pub async fn wait_for(&self, min_cursor: Option<&str>) -> Result<(), Problem> {
+        let Some(text) = min_cursor else { return Ok(()) };
+        let position = self.position("Tidings-Min-Cursor", text).await?;
+        let reached = self.history.inbox.reached(position);
+        tokio::time::timeout(MIN_CURSOR_TIMEOUT, reached).await.map_err(|_| {
+            Problem::new(Kind::ProjectionBehind, format!("the inbox has not reached {text} yet"))
+        })
+    }
+}
+
+pub fn parse_user(text: String) -> Result<UserId, Problem> {
+    UserId::try_from(text).map_err(|error| Problem::at(Kind::Malformed, "user_id", error.to_string()))
+}
+
+pub fn parse_id(text: &str) -> Result<NotificationId, Problem> {
+    text.parse().map_err(|error: tidings_domain::InvalidIdentity| {
+        Problem::at(Kind::Malformed, "id", error.to_string())
+    })
+}

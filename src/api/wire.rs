@@ -1,0 +1,251 @@
+//! The shapes of requests and answers, and their conversion from and to what the domain speaks.
+
+use std::collections::BTreeMap;
+
+use poem_openapi::{Enum, Object};
+use serde::Deserialize;
+use serde_json::Value;
+use tidings_domain::UserId;
+use tidings_domain::notification::{self as domain, Category, Content, Create, PlanStep, Tags};
+use tidings_projections::inbox::{Fixed, Item, rfc3339};
+use tidings_projections::log::Cursor;
+use tidings_projections::notification::Overview;
+
+use super::problem::{Kind, Problem};
+
+/// A notification to create.
+#[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields)]
+#[oai(deny_unknown_fields)]
+pub struct CreateNotification {
+    /// Whose inbox: 1 to 256 characters without control characters.
+    #[oai(validator(min_length = 1, max_length = 256))]
+    user_id: String,
+    content: ContentBody,
+    /// A kind of notification, such as `billing`: 1 to 64 characters.
+    #[oai(validator(min_length = 1, max_length = 64))]
+    category: Option<String>,
+    /// Defaults to `normal`.
+    priority: Option<Priority>,
+    /// How to deliver; defaults to `[{"channel":"in_app"}]`.
+    #[oai(validator(min_items = 1, max_items = 1))]
+    plan: Option<Vec<PlanStepBody>>,
+    /// Anything the front end needs, given back as it is.
+    data: Option<BTreeMap<String, Value>>,
+    /// At most 20 distinct labels of 1 to 64 characters.
+    #[oai(validator(max_items = 20))]
+    tags: Option<Vec<String>>,
+}
+
+/// What it says.
+#[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields)]
+#[oai(rename = "Content", deny_unknown_fields)]
+pub struct ContentBody {
+    /// 1 to 1,000 characters.
+    #[oai(validator(min_length = 1, max_length = 1000))]
+    title: String,
+    body: String,
+    /// Where a click leads: at most 2,048 characters, no scheme that runs code.
+    #[oai(validator(min_length = 1, max_length = 2048))]
+    action_url: Option<String>,
+}
+
+/// How soon and how loudly.
+#[derive(Clone, Copy, Debug, Deserialize, Enum)]
+#[serde(rename_all = "snake_case")]
+#[oai(rename_all = "snake_case")]
+pub enum Priority {
+    Low,
+    Normal,
+    High,
+    Urgent,
+}
+
+/// A way to reach the recipient.
+#[derive(Clone, Copy, Debug, Deserialize, Enum)]
+#[serde(rename_all = "snake_case")]
+#[oai(rename_all = "snake_case")]
+pub enum Channel {
+    InApp,
+}
+
+/// One step of a plan.
+#[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields)]
+#[oai(rename = "PlanStep", deny_unknown_fields)]
+pub struct PlanStepBody {
+    channel: Channel,
+}
+
+impl From<Priority> for domain::Priority {
+    fn from(priority: Priority) -> Self {
+        match priority {
+            Priority::Low => Self::Low,
+            Priority::Normal => Self::Normal,
+            Priority::High => Self::High,
+            Priority::Urgent => Self::Urgent,
+        }
+    }
+}
+
+impl From<Channel> for domain::Channel {
+    fn from(channel: Channel) -> Self {
+        match channel {
+            Channel::InApp => Self::InApp,
+        }
+    }
+}
+
+impl CreateNotification {
+    /// The command it asks for; a problem names the member that stands in its way.
+    pub fn into_command(self) -> Result<Create, Problem> {
+        let user = UserId::try_from(self.user_id)
+            .map_err(|error| Problem::at(Kind::Invalid, "/user_id", error.to_string()))?;
+        let ContentBody { title, body, action_url } = self.content;
+        let plan = match self.plan {
+            None => PlanStep::default_plan(),
+            Some(steps) if steps.len() == 1 => {
+                steps.into_iter().map(|step| PlanStep { channel: step.channel.into() }).collect()
+            }
+            Some(_) => return Err(Problem::at(Kind::Invalid, "/plan", "must have exactly one step")),
+        };
+        Ok(Create {
+            user,
+            content: Content::new(title, body, action_url)?,
+            category: self.category.map(Category::new).transpose()?,
+            priority: self.priority.map(Into::into).unwrap_or_default(),
+            plan,
+            data: self.data.map(|data| data.into_iter().collect()),
+            tags: Tags::new(self.tags.unwrap_or_default())?,
+            deliver_at: None,
+            expires_at: None,
+        })
+    }
+}
+
+/// A command was done: everything it did is at or before `cursor`.
+#[derive(Debug, Object)]
+pub struct Receipt {
+    /// The notification.
+    pub id: String,
+    pub cursor: String,
+}
+
+/// An item of an inbox.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct InboxItem {
+    id: String,
+    title: String,
+    body: String,
+    action_url: Option<String>,
+    category: Option<String>,
+    /// `low`, `normal`, `high` or `urgent`.
+    priority: String,
+    data: Option<Value>,
+    tags: Option<Vec<String>>,
+    created_at: String,
+    seen_at: Option<String>,
+    read_at: Option<String>,
+    archived_at: Option<String>,
+    snoozed_until: Option<String>,
+    /// Its last change.
+    cursor: String,
+}
+
+impl InboxItem {
+    pub fn new(item: &Item, cursor: Cursor) -> Result<Self, serde_json::Error> {
+        let fixed: Fixed = serde_json::from_str(&item.state.content)?;
+        let state = &item.state;
+        Ok(Self {
+            id: tidings_domain::NotificationId::new(item.notification).to_string(),
+            title: fixed.title,
+            body: fixed.body,
+            action_url: fixed.action_url,
+            category: fixed.category,
+            priority: fixed.priority,
+            data: fixed.data.map(Value::Object),
+            tags: (!fixed.tags.is_empty()).then_some(fixed.tags),
+            created_at: fixed.created_at,
+            seen_at: state.seen_at.map(rfc3339),
+            read_at: state.read_at.map(rfc3339),
+            archived_at: state.archived_at.map(rfc3339),
+            snoozed_until: state.snoozed_until.map(rfc3339),
+            cursor: cursor.to_string(),
+        })
+    }
+}
+
+/// A notification as its makers see it.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct Notification {
+    id: String,
+    user_id: String,
+    /// `scheduled`, `active`, `cancelled` or `expired`.
+    status: String,
+    title: String,
+    body: String,
+    action_url: Option<String>,
+    category: Option<String>,
+    /// `low`, `normal`, `high` or `urgent`.
+    priority: String,
+    data: Option<Value>,
+    tags: Option<Vec<String>>,
+    created_at: String,
+    seen_at: Option<String>,
+    read_at: Option<String>,
+    archived_at: Option<String>,
+    deliveries: Vec<Delivery>,
+    /// Its last event.
+    cursor: String,
+}
+
+/// How the delivery on one channel stands.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct Delivery {
+    channel: String,
+    /// `pending`, `delivered`, `dead_lettered`, `cancelled` or `expired`.
+    status: String,
+    /// The current attempt, from 1.
+    attempt: u32,
+    /// Why the last attempt failed, unless a later one succeeded.
+    error: Option<String>,
+}
+
+impl Notification {
+    pub fn new(overview: &Overview, cursor: Cursor) -> Self {
+        let created = &overview.created;
+        let content = created.content.clone();
+        let (title, body, action_url) =
+            content.map_or_else(Default::default, |c| (c.title, c.body, c.action_url));
+        let tags = created.tags.as_slice();
+        let delivery =
+            |(channel, status, attempt, error): (&str, domain::DeliveryStatus, u32, Option<&str>)| Delivery {
+                channel: channel.into(),
+                status: status.as_str().into(),
+                attempt,
+                error: error.map(str::to_owned),
+            };
+        Self {
+            id: overview.id.to_string(),
+            user_id: overview.user.to_string(),
+            status: overview.status().into(),
+            title,
+            body,
+            action_url,
+            category: created.category.as_ref().map(|c| c.as_str().to_owned()),
+            priority: created.priority.as_str().into(),
+            data: created.data.clone().map(Value::Object),
+            tags: (!tags.is_empty()).then(|| tags.to_vec()),
+            created_at: rfc3339(overview.created_at),
+            seen_at: overview.seen_at.map(rfc3339),
+            read_at: overview.read_at.map(rfc3339),
+            archived_at: overview.archived_at.map(rfc3339),
+            deliveries: overview.deliveries().map(delivery).collect(),
+            cursor: cursor.to_string(),
+        }
+    }
+}

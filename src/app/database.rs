@@ -1,0 +1,60 @@
+//! The way to Postgres: options, pool, migrations.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+/// All DDL. It runs at start under an advisory lock, so several nodes may start at once.
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// How long a request waits for a connection before it is told to come back.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A database that starts beside us gets this long.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const START_POLL: Duration = Duration::from_millis(500);
+
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    #[error("TIDINGS_DATABASE_URL is not a Postgres URL: {0}")]
+    Url(sqlx::Error),
+    #[error("Postgres cannot be reached: {0}")]
+    Unreachable(sqlx::Error),
+    #[error("the database cannot be migrated: {0}")]
+    Migrate(#[from] MigrateError),
+}
+
+pub fn connect_options(url: &str) -> Result<PgConnectOptions, DatabaseError> {
+    url.parse().map_err(DatabaseError::Url)
+}
+
+/// A pool whose first connection was made.
+pub async fn open(connect: &PgConnectOptions, connections_max: u32) -> Result<PgPool, DatabaseError> {
+    let connect = connect.clone().application_name("tidings").options([("jit", "off")]);
+    let pool = PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .max_lifetime(Duration::from_secs(30 * 60))
+        .connect_lazy_with(connect);
+    let deadline = tokio::time::Instant::now() + START_TIMEOUT;
+    loop {
+        match pool.acquire().await {
+            Ok(_) => return Ok(pool),
+            // What the server itself refuses does not get better by waiting.
+            Err(error @ sqlx::Error::Database(_)) => return Err(DatabaseError::Unreachable(error)),
+            Err(error) if tokio::time::Instant::now() >= deadline => {
+                return Err(DatabaseError::Unreachable(error));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "Postgres does not answer yet");
+                tokio::time::sleep(START_POLL).await;
+            }
+        }
+    }
+}
+
+pub async fn migrate(pool: &PgPool) -> Result<(), DatabaseError> {
+    MIGRATIONS.run(pool).await?;
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! Wires the service together and runs it; decides nothing.
+
+mod acceptor;
+mod database;
+mod tasks;
+
+pub use database::{DatabaseError, connect_options, migrate, open};
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use poem::Server;
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tidings_projections::log::{Codec, KeyError, KeyRing, MasterKey, Reader};
+use tokio::sync::watch;
+
+use crate::api::{self, Origins, Parts, Readiness};
+use crate::auth::{Authenticator, TokenRules};
+use crate::commands::Commands;
+use crate::config::Config;
+use crate::embedded::{self, Embedded, EmbeddedError, Wanted};
+use crate::gateway::{Gateway, Hub};
+use crate::log::{History, Writer};
+use crate::mirror::Health;
+use acceptor::NoDelay;
+use tasks::Tasks;
+
+/// How long connections get to leave before the process ends.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    #[error(transparent)]
+    Secret(#[from] crate::config::SecretFileError),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("TIDINGS_REDIS_URL is not a Redis URL: {0}")]
+    RedisUrl(redis::RedisError),
+    #[error("TIDINGS_MASTER_KEY is missing")]
+    NoMasterKey,
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("the log cannot be read: {0}")]
+    Log(sqlx::Error),
+}
+
+/// The service, listening and ready to run.
+pub struct App {
+    acceptor: NoDelay,
+    address: SocketAddr,
+    embedded: Option<Embedded>,
+    tasks: Tasks,
+    pool: PgPool,
+    hub: Hub,
+    readiness: Readiness,
+    parts: Parts,
+}
+
+impl App {
+    /// Brings up what the configuration asks for. `config` has every secret by now; `embedded` are the
+    /// services that replace missing URLs.
+    pub async fn build(config: &Config, embedded: Option<Embedded>) -> Result<Self, StartError> {
+        let started = embedded.as_ref();
+        let database_url = config.database_url.as_ref().map(|url| url.expose());
+        let database_url = database_url.or(started.and_then(Embedded::database_url)).unwrap_or_default();
+        let redis_url = config.redis_url.as_ref().map(|url| url.expose());
+        let redis_url = redis_url.or(started.and_then(Embedded::redis_url)).unwrap_or_default();
+        let redis = redis::Client::open(redis_url).map_err(StartError::RedisUrl)?;
+        let master_key = config.master_key.as_ref().ok_or(StartError::NoMasterKey)?;
+
+        let acceptor = NoDelay::bind(config.listen).await;
+        let acceptor = acceptor.map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let connect = connect_options(database_url)?;
+        let pool = open(&connect, config.database_connections_max).await?;
+        migrate(&pool).await?;
+        let master_key = MasterKey::new(*master_key.expose());
+        master_key.check(&pool).await?;
+        Self::wire(config, acceptor, embedded, pool, connect, redis, master_key).await
+    }
+
+    async fn wire(
+        config: &Config,
+        acceptor: NoDelay,
+        embedded: Option<Embedded>,
+        pool: PgPool,
+        connect: PgConnectOptions,
+        redis: redis::Client,
+        master_key: MasterKey,
+    ) -> Result<Self, StartError> {
+        let keys = KeyRing::new(pool.clone(), master_key);
+        let reader = Reader::new(Codec::new(keys.clone()));
+        let history = History::load(&pool, keys).await.map_err(StartError::Log)?;
+        let (log, writer) = Writer::new(connect.clone(), history.clone());
+        let gateway = Gateway { pool: pool.clone(), history: history.clone(), hub: Hub::default() };
+        let (health, mirror_health) = watch::channel(Health::default());
+        let readiness = Readiness::new(pool.clone(), history.clone(), mirror_health);
+        let tasks = Tasks::spawn(writer, connect, &gateway, reader.clone(), redis, health);
+        let tokens = config.jwt_secret.as_ref().map(|secret| {
+            let (audience, issuer) = (config.jwt_audience.as_deref(), config.jwt_issuer.as_deref());
+            TokenRules::hs256(secret.expose(), audience, issuer)
+        });
+        let root_key = config.root_api_key.as_ref().map(|key| key.expose());
+        Ok(Self {
+            address: acceptor.address(),
+            acceptor,
+            tasks,
+            pool: pool.clone(),
+            hub: gateway.hub.clone(),
+            readiness: readiness.clone(),
+            parts: Parts {
+                commands: Arc::new(Commands::new(pool, reader.clone(), log)),
+                gateway,
+                reader,
+                authenticator: Authenticator::new(root_key, tokens),
+                origins: Origins::new(config.allowed_origins.clone(), embedded.is_some()),
+                readiness,
+            },
+            embedded,
+        })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, then lets connections leave and stops what it started. The error names an
+    /// embedded service that died.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
+        let Self { acceptor, mut embedded, tasks, pool, hub, readiness, parts, .. } = self;
+        let (stop, stopped) = watch::channel(false);
+        let mut signal = stopped.clone();
+        let wait_for_stop = async move {
+            let _ = signal.wait_for(|stop| *stop).await;
+        };
+        let server = tokio::spawn(Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(
+            api::routes(parts),
+            wait_for_stop,
+            Some(DRAIN_TIMEOUT),
+        ));
+        let died = async {
+            match &mut embedded {
+                Some(embedded) => embedded.child_exited().await,
+                None => std::future::pending().await,
+            }
+        };
+        let result = tokio::select! {
+            () = shutdown => Ok(()),
+            story = died => Err(story),
+        };
+        readiness.drain();
+        hub.drain();
+        stop.send_replace(true);
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, async {
+            let _ = server.await;
+            while hub.connections() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        tasks.stop().await;
+        pool.close().await;
+        if let Some(embedded) = embedded {
+            embedded.stop().await;
+        }
+        result
+    }
+}
+
+/// Starts Postgres in the data directory where no URL is configured, and Redis if `redis` is needed, too.
+pub async fn start_embedded(config: &Config, redis: bool) -> Result<Option<Embedded>, StartError> {
+    let wanted =
+        Wanted { postgres: config.database_url.is_none(), redis: redis && config.redis_url.is_none() };
+    if wanted.postgres || wanted.redis {
+        Ok(Some(embedded::start(&config.data_dir, wanted).await?))
+    } else {
+        Ok(None)
+    }
+}

@@ -1,0 +1,69 @@
+//! The loops of a node: writer, log follower, projector, mirror, feed.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use tidings_projections::log::Reader;
+use tidings_projections::processor::InboxProcessor;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::gateway::{Feed, Gateway};
+use crate::log::{self, Writer};
+use crate::mirror::{Health, Mirror};
+
+/// Batches the mirror may be behind before it refills from Postgres.
+const COMMITTED_BATCHES_MAX: usize = 64;
+/// What the writer has accepted it still appends; it ends by itself once nobody can hand in more.
+const WRITER_TIMEOUT: Duration = Duration::from_secs(6);
+
+pub struct Tasks {
+    writer: JoinHandle<()>,
+    /// These only follow the log: they can be stopped at any point.
+    followers: Vec<JoinHandle<()>>,
+}
+
+impl Tasks {
+    pub fn spawn(
+        writer: Writer,
+        connect: PgConnectOptions,
+        gateway: &Gateway,
+        reader: Reader,
+        redis: redis::Client,
+        health: watch::Sender<Health>,
+    ) -> Self {
+        let Gateway { pool, history, hub } = gateway.clone();
+        let (sender, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
+        let processor = InboxProcessor {
+            connect,
+            reader: reader.clone(),
+            tail: history.tail.clone(),
+            head: history.head.clone(),
+            checkpoint: history.inbox.clone(),
+            committed: sender,
+        };
+        let mirror = Mirror {
+            client: redis.clone(),
+            pool: pool.clone(),
+            reader: reader.clone(),
+            history: history.clone(),
+            committed,
+            health,
+        };
+        let feed = Feed { client: redis, pool: pool.clone(), reader, history: history.clone(), hub };
+        let followers = vec![
+            tokio::spawn(log::follow(pool, history)),
+            tokio::spawn(processor.run()),
+            tokio::spawn(mirror.run()),
+            tokio::spawn(feed.run()),
+        ];
+        Self { writer: tokio::spawn(writer.run()), followers }
+    }
+
+    pub async fn stop(self) {
+        if tokio::time::timeout(WRITER_TIMEOUT, self.writer).await.is_err() {
+            tracing::warn!("the writer still had jobs; their callers know that the outcome is unknown");
+        }
+        self.followers.iter().for_each(JoinHandle::abort);
+    }
+}

@@ -1,0 +1,115 @@
+//! Who is asking. A service shows an API key and acts for its tenant; an end user shows a token and acts for
+//! himself alone.
+
+mod token;
+
+pub use token::{TokenRules, issue};
+
+use sha2::{Digest, Sha256};
+use tidings_domain::{Issuer, Tenant, UserId};
+
+/// Somebody whose credentials were checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Principal {
+    Service { tenant: Tenant, key_id: String },
+    User { tenant: Tenant, user: UserId, expires_at_unix_seconds: i64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    #[error("credentials are missing: send an x-api-key header, or Authorization: Bearer with a token")]
+    Missing,
+    #[error("the API key is not known")]
+    UnknownKey,
+    /// Why a token is not accepted is said in general terms only.
+    #[error("the token is not valid: {0}")]
+    Token(&'static str),
+    #[error("this needs an API key; a user's token may only read and mark that user's inbox")]
+    ServiceOnly,
+    #[error("a token reaches the inbox of its own user only")]
+    AnotherUser,
+}
+
+impl Principal {
+    pub fn tenant(&self) -> &Tenant {
+        match self {
+            Self::Service { tenant, .. } | Self::User { tenant, .. } => tenant,
+        }
+    }
+
+    pub fn issuer(&self) -> Issuer {
+        let user = match self {
+            Self::Service { .. } => None,
+            Self::User { user, .. } => Some(user.clone()),
+        };
+        Issuer { tenant: self.tenant().clone(), user }
+    }
+
+    /// Who did it, as the metadata of events say.
+    pub fn actor(&self) -> String {
+        match self {
+            Self::Service { key_id, .. } => format!("key:{key_id}"),
+            Self::User { user, .. } => format!("user:{user}"),
+        }
+    }
+
+    /// Whose idempotency keys these are: all services of a tenant share theirs, each user has his own.
+    pub fn idempotency_scope(&self) -> String {
+        match self {
+            Self::Service { .. } => "service".into(),
+            Self::User { user, .. } => format!("user:{user}"),
+        }
+    }
+
+    pub fn require_service(&self) -> Result<(), Denied> {
+        match self {
+            Self::Service { .. } => Ok(()),
+            Self::User { .. } => Err(Denied::ServiceOnly),
+        }
+    }
+
+    /// A service reaches every user of its tenant, a user only himself.
+    pub fn require_access_to(&self, wanted: &UserId) -> Result<(), Denied> {
+        match self {
+            Self::User { user, .. } if user != wanted => Err(Denied::AnotherUser),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks credentials. Keys are compared by their SHA-256, so the time it takes says nothing about them.
+#[derive(Clone)]
+pub struct Authenticator {
+    root_key_sha256: Option<[u8; 32]>,
+    tokens: Option<TokenRules>,
+}
+
+impl Authenticator {
+    pub fn new(root_api_key: Option<&str>, tokens: Option<TokenRules>) -> Self {
+        Self { root_key_sha256: root_api_key.map(sha256), tokens }
+    }
+
+    /// The API key wins where both are shown.
+    pub fn check(&self, api_key: Option<&str>, bearer: Option<&str>) -> Result<Principal, Denied> {
+        match (api_key, bearer) {
+            (Some(key), _) => self.check_key(key),
+            (None, Some(token)) => {
+                let rules = self.tokens.as_ref().ok_or(Denied::Token("no token is accepted here"))?;
+                rules.check(token)
+            }
+            (None, None) => Err(Denied::Missing),
+        }
+    }
+
+    fn check_key(&self, key: &str) -> Result<Principal, Denied> {
+        if self.root_key_sha256 == Some(sha256(key)) {
+            Ok(Principal::Service { tenant: Tenant::default_tenant(), key_id: "root".into() })
+        } else {
+            Err(Denied::UnknownKey)
+        }
+    }
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}

@@ -1,0 +1,94 @@
+//! One effect per `Idempotency-Key`, for ever: answers are stored with the events they speak of, and looked up
+//! before anything is decided. The append probes again under the head lock, so a race has one winner.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{CommandError, Commands, Context, Done};
+use crate::auth::Principal;
+use crate::log::{Answer, Record};
+
+/// A key as one request presents it.
+#[derive(Clone, Debug)]
+pub struct Idempotency {
+    pub key: String,
+    pub request_hash: [u8; 32],
+}
+
+impl Idempotency {
+    /// The hash covers all that makes two requests the same: method, path and body.
+    pub fn new(key: String, method: &str, path: &str, body: &[u8]) -> Self {
+        let mut hash = Sha256::new();
+        for part in [method.as_bytes(), path.as_bytes()] {
+            hash.update(part);
+            hash.update(b"\n");
+        }
+        hash.update(body);
+        Self { key, request_hash: hash.finalize().into() }
+    }
+
+    pub(super) fn record(&self, principal: &Principal, part: i32, status: i16, result: Value) -> Record {
+        Record {
+            tenant: principal.tenant().to_string(),
+            principal: principal.idempotency_scope(),
+            key: self.key.clone(),
+            part,
+            request_hash: self.request_hash,
+            status,
+            result,
+        }
+    }
+
+    fn check(&self, answer: &Answer) -> Result<(), CommandError> {
+        if answer.request_hash == self.request_hash { Ok(()) } else { Err(CommandError::KeyReused) }
+    }
+}
+
+type AnswerRow = (i32, Vec<u8>, i16, Value, i64);
+
+impl Commands {
+    /// The answer an earlier request with this key got, if there was one.
+    pub(super) async fn first_answer(&self, context: &Context) -> Result<Option<Done>, CommandError> {
+        if context.idempotency.is_none() {
+            return Ok(None);
+        }
+        let answer = self.answers(context, 0..=0).await?.remove(&0);
+        answer.map(|answer| self.replay(context, answer)).transpose()
+    }
+
+    pub(super) fn replay(&self, context: &Context, answer: Answer) -> Result<Done, CommandError> {
+        if let Some(key) = &context.idempotency {
+            key.check(&answer)?;
+        }
+        let id = serde_json::from_value(answer.result["id"].clone());
+        let id =
+            id.map_err(|error| CommandError::Unavailable(format!("a stored answer is damaged: {error}")))?;
+        Ok(Done { id, position: answer.position, replayed: true })
+    }
+
+    /// The stored answers of a range of parts, by part.
+    pub(super) async fn answers(
+        &self,
+        context: &Context,
+        parts: std::ops::RangeInclusive<i32>,
+    ) -> Result<HashMap<i32, Answer>, CommandError> {
+        let Some(key) = &context.idempotency else { return Ok(HashMap::new()) };
+        let rows: Vec<AnswerRow> = sqlx::query_as(
+            "SELECT part, request_hash, status, result, position FROM idempotency
+              WHERE tenant = $1 AND principal = $2 AND key = $3 AND part BETWEEN $4 AND $5",
+        )
+        .bind(context.principal.tenant().as_str())
+        .bind(context.principal.idempotency_scope())
+        .bind(&key.key)
+        .bind(parts.start())
+        .bind(parts.end())
+        .fetch_all(&self.pool)
+        .await?;
+        let answer = |(part, request_hash, status, result, position)| {
+            (part, Answer { request_hash, status, result, position })
+        };
+        Ok(rows.into_iter().map(answer).collect())
+    }
+}

@@ -1,0 +1,183 @@
+//! Many commands at once: one query to load, one job per aggregate to append, in the bulk lane. Each item
+//! succeeds or fails by itself.
+
+use std::collections::HashMap;
+
+use cqrs_es::persist::SerializedEvent;
+use cqrs_es::{Aggregate, DomainEvent};
+use futures_util::future::join_all;
+use serde_json::json;
+use tidings_domain::NotificationId;
+use tidings_domain::notification::{Action, Command, Notification};
+use tidings_projections::log::Fact;
+use tokio::time::Instant;
+
+use super::{CONFLICT_PAUSE, CommandError, Commands, Context, DEADLINE, Done};
+use crate::clock;
+use crate::log::{AppendError, Appended, Job, JobEvent, Lane};
+
+/// One command of many.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub id: NotificationId,
+    pub action: Action,
+    /// Its number among the parts of the request, from 1; a retry does the parts that are missing.
+    pub part: i32,
+}
+
+/// What became of many commands.
+pub struct Many {
+    /// In the order of the items.
+    pub results: Vec<Result<Done, CommandError>>,
+    /// An earlier request with this idempotency key had begun it.
+    pub replayed: bool,
+}
+
+/// An aggregate as loaded: its state, its last sequence, its recipient.
+#[derive(Default)]
+struct Loaded {
+    state: Notification,
+    sequence: i64,
+    recipient: Option<String>,
+}
+
+/// By part.
+type Answers = HashMap<i32, Result<Done, CommandError>>;
+
+impl Commands {
+    /// Executes all items, in any order. An error means that nothing was begun.
+    pub async fn execute_many(&self, context: &Context, items: Vec<Item>) -> Result<Many, CommandError> {
+        let deadline = Instant::now() + DEADLINE;
+        let earlier = self.begin(context, &items, deadline).await?;
+        let replayed = earlier.is_some();
+        let mut answers = earlier.unwrap_or_default();
+        let _turns = self.locks.lock_all(items.iter().filter(|i| !is_create(i)).map(|i| i.id)).await;
+        loop {
+            let open: Vec<&Item> = items.iter().filter(|item| !answers.contains_key(&item.part)).collect();
+            if open.is_empty() {
+                break;
+            }
+            let loaded = self.load(&open).await?;
+            let attempts =
+                open.iter().map(|item| self.attempt(context, item, loaded.get(&item.id), deadline));
+            let results = join_all(attempts).await;
+            let late = Instant::now() >= deadline;
+            for (item, result) in open.into_iter().zip(results) {
+                match result {
+                    Err(CommandError::Conflict) if !late => {}
+                    result => drop(answers.insert(item.part, result)),
+                }
+            }
+            if answers.len() < items.len() {
+                tokio::time::sleep(CONFLICT_PAUSE).await;
+            }
+        }
+        let result = |item: &Item| answers.remove(&item.part).unwrap_or(Err(CommandError::Conflict));
+        Ok(Many { results: items.iter().map(result).collect(), replayed })
+    }
+
+    /// Claims the idempotency key with part 0; where an earlier request has claimed it, finds the parts done.
+    async fn begin(
+        &self,
+        context: &Context,
+        items: &[Item],
+        deadline: Instant,
+    ) -> Result<Option<Answers>, CommandError> {
+        let Some(key) = &context.idempotency else { return Ok(None) };
+        let claim = Job {
+            command_id: clock::new_uuid(),
+            events: Vec::new(),
+            record: Some(key.record(&context.principal, 0, 200, json!({}))),
+            deadline,
+        };
+        match self.log.append(claim, Lane::Bulk).await.map_err(CommandError::Append)? {
+            Appended::Stored { .. } => return Ok(None),
+            Appended::Replayed(first) if first.request_hash != key.request_hash => {
+                return Err(CommandError::KeyReused);
+            }
+            Appended::Replayed(_) => {}
+        }
+        let last = items.iter().map(|item| item.part).max().unwrap_or(0);
+        let done = self.answers(context, 1..=last).await?;
+        Ok(Some(done.into_iter().map(|(part, answer)| (part, self.replay(context, answer))).collect()))
+    }
+
+    async fn load(&self, items: &[&Item]) -> Result<HashMap<NotificationId, Loaded>, CommandError> {
+        let ids: Vec<String> = items.iter().filter(|i| !is_create(i)).map(|i| i.id.to_string()).collect();
+        let mut loaded: HashMap<NotificationId, Loaded> = HashMap::new();
+        if ids.is_empty() {
+            return Ok(loaded);
+        }
+        let events = self.reader.of_aggregates(&self.pool, Notification::TYPE, &ids).await;
+        for event in events.map_err(|error| CommandError::Unavailable(error.to_string()))? {
+            let Fact::Notification(id, fact) = &event.fact;
+            let aggregate = loaded.entry(*id).or_default();
+            aggregate.state.evolve(fact);
+            aggregate.sequence = event.sequence;
+            aggregate.recipient.clone_from(&event.recipient);
+        }
+        Ok(loaded)
+    }
+
+    async fn attempt(
+        &self,
+        context: &Context,
+        item: &Item,
+        loaded: Option<&Loaded>,
+        deadline: Instant,
+    ) -> Result<Done, CommandError> {
+        let unborn = Loaded::default();
+        let loaded = loaded.unwrap_or(&unborn);
+        let command = Command { issuer: context.principal.issuer(), action: item.action.clone() };
+        let events = loaded.state.decide(&command).map_err(CommandError::Refused)?;
+        let job = self.job(context, item, loaded, &events, deadline).await?;
+        match self.log.append(job, Lane::Bulk).await {
+            Ok(Appended::Stored { position }) => Ok(Done { id: item.id, position, replayed: false }),
+            Ok(Appended::Replayed(answer)) => self.replay(context, answer),
+            Err(AppendError::Conflict) => Err(CommandError::Conflict),
+            Err(error) => Err(CommandError::Append(error)),
+        }
+    }
+
+    async fn job(
+        &self,
+        context: &Context,
+        item: &Item,
+        loaded: &Loaded,
+        events: &[<Notification as Aggregate>::Event],
+        deadline: Instant,
+    ) -> Result<Job, CommandError> {
+        let command_id = clock::new_uuid();
+        let metadata = json!(context.metadata(command_id));
+        let recipient = match &item.action {
+            Action::Create(create) => Some(create.user.as_str()),
+            _ => loaded.recipient.as_deref(),
+        };
+        let mut prepared = Vec::with_capacity(events.len());
+        for (sequence, event) in (loaded.sequence + 1..).zip(events) {
+            let serialized = SerializedEvent {
+                aggregate_id: item.id.to_string(),
+                sequence: sequence as usize,
+                aggregate_type: Notification::TYPE.into(),
+                event_type: event.event_type(),
+                event_version: event.event_version(),
+                payload: json!(event),
+                metadata: metadata.clone(),
+            };
+            let codec = self.reader.codec();
+            let event =
+                JobEvent::prepare(codec, &serialized, context.principal.tenant().as_str(), recipient).await;
+            prepared.push(event.map_err(|error| CommandError::Unavailable(error.to_string()))?);
+        }
+        let status = if is_create(item) { 201 } else { 200 };
+        let record = context
+            .idempotency
+            .as_ref()
+            .map(|key| key.record(&context.principal, item.part, status, json!({"id": item.id})));
+        Ok(Job { command_id, events: prepared, record, deadline })
+    }
+}
+
+fn is_create(item: &Item) -> bool {
+    matches!(item.action, Action::Create(_))
+}

@@ -1,0 +1,183 @@
+//! Executes commands: load, decide, append, and again when somebody else was faster.
+//!
+//! Single commands go through the framework; many at once through [`many`], which loads in one query and
+//! appends one job per aggregate.
+
+mod idempotency;
+mod locks;
+mod many;
+
+pub use idempotency::Idempotency;
+pub use many::Item;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use cqrs_es::persist::PersistedEventStore;
+use cqrs_es::{AggregateError, CqrsFramework};
+use serde_json::json;
+use sqlx::PgPool;
+use tidings_domain::notification::{self, Action, Command, Create, Notification};
+use tidings_domain::{NotificationId, upcast};
+use tidings_projections::log::Reader;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::auth::Principal;
+use crate::clock;
+use crate::log::{Answer, AppendError, Appended, Call, GroupCommit, Log, with_call};
+use locks::Locks;
+
+/// How long a command may wait for the log.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// A pause between attempts after a conflict with another node.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(5);
+
+/// On whose behalf, and as part of which request.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub principal: Principal,
+    pub request_id: String,
+    pub idempotency: Option<Idempotency>,
+}
+
+impl Context {
+    fn metadata(&self, command_id: Uuid) -> HashMap<String, String> {
+        HashMap::from([
+            ("tenant".into(), self.principal.tenant().to_string()),
+            ("actor".into(), self.principal.actor()),
+            ("command_id".into(), command_id.to_string()),
+            ("request_id".into(), self.request_id.clone()),
+            ("correlation_id".into(), self.request_id.clone()),
+            ("causation_id".into(), self.request_id.clone()),
+        ])
+    }
+}
+
+/// A command that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    pub id: NotificationId,
+    /// Everything the command did is at or before this position.
+    pub position: i64,
+    /// Answered from the record of an earlier request with the same idempotency key.
+    pub replayed: bool,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error(transparent)]
+    Refused(notification::Error),
+    /// Others kept changing the aggregate until the deadline.
+    #[error("other commands kept changing the notification; nothing was done")]
+    Conflict,
+    /// The key stands for another request.
+    #[error("this idempotency key was used for another request")]
+    KeyReused,
+    #[error(transparent)]
+    Append(AppendError),
+    /// Something needed before the append could not be reached; nothing was done.
+    #[error("the command could not be executed: {0}")]
+    Unavailable(String),
+}
+
+impl From<sqlx::Error> for CommandError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+pub struct Commands {
+    framework: CqrsFramework<Notification, PersistedEventStore<GroupCommit, Notification>>,
+    pool: PgPool,
+    reader: Reader,
+    log: Log,
+    locks: Locks,
+}
+
+/// What one execution came to.
+enum Execution {
+    Stored { position: i64 },
+    Replayed(Answer),
+    Conflict,
+}
+
+impl Commands {
+    pub fn new(pool: PgPool, reader: Reader, log: Log) -> Self {
+        let repository = GroupCommit::new(pool.clone(), log.clone(), reader.codec().clone());
+        let store = PersistedEventStore::new_event_store(repository).with_upcasters(upcast::upcasters());
+        Self {
+            framework: CqrsFramework::new(store, Vec::new(), ()),
+            pool,
+            reader,
+            log,
+            locks: Locks::default(),
+        }
+    }
+
+    /// Creates a notification under a fresh id.
+    pub async fn create(&self, context: &Context, create: Create) -> Result<Done, CommandError> {
+        if let Some(done) = self.first_answer(context).await? {
+            return Ok(done);
+        }
+        let id = NotificationId::new(clock::new_uuid());
+        let deadline = Instant::now() + DEADLINE;
+        match self.execute(context, id, Action::Create(Box::new(create)), true, 201, deadline).await? {
+            Execution::Stored { position } => Ok(Done { id, position, replayed: false }),
+            Execution::Replayed(answer) => self.replay(context, answer),
+            Execution::Conflict => Err(CommandError::Conflict),
+        }
+    }
+
+    /// Executes a command on an existing notification, one at a time per notification on this node.
+    pub async fn act(
+        &self,
+        context: &Context,
+        id: NotificationId,
+        action: Action,
+    ) -> Result<Done, CommandError> {
+        if let Some(done) = self.first_answer(context).await? {
+            return Ok(done);
+        }
+        let deadline = Instant::now() + DEADLINE;
+        let _turn = self.locks.lock(id).await;
+        while Instant::now() < deadline {
+            match self.execute(context, id, action.clone(), false, 200, deadline).await? {
+                Execution::Stored { position } => return Ok(Done { id, position, replayed: false }),
+                Execution::Replayed(answer) => return self.replay(context, answer),
+                Execution::Conflict => tokio::time::sleep(CONFLICT_PAUSE).await,
+            }
+        }
+        Err(CommandError::Conflict)
+    }
+
+    async fn execute(
+        &self,
+        context: &Context,
+        id: NotificationId,
+        action: Action,
+        fresh: bool,
+        status: i16,
+        deadline: Instant,
+    ) -> Result<Execution, CommandError> {
+        let command_id = clock::new_uuid();
+        let mut call = Call::new(command_id, context.principal.tenant().to_string(), deadline);
+        call.fresh = fresh;
+        call.record = context
+            .idempotency
+            .as_ref()
+            .map(|key| key.record(&context.principal, 0, status, json!({"id": id})));
+        let command = Command { issuer: context.principal.issuer(), action };
+        let id = id.to_string();
+        let execution = self.framework.execute_with_metadata(&id, command, context.metadata(command_id));
+        match with_call(call, execution).await {
+            (_, Some(Ok(Appended::Stored { position }))) => Ok(Execution::Stored { position }),
+            (_, Some(Ok(Appended::Replayed(answer)))) => Ok(Execution::Replayed(answer)),
+            (_, Some(Err(AppendError::Conflict))) => Ok(Execution::Conflict),
+            (_, Some(Err(error))) => Err(CommandError::Append(error)),
+            (Err(AggregateError::UserError(refusal)), None) => Err(CommandError::Refused(refusal)),
+            (Err(error), None) => Err(CommandError::Unavailable(error.to_string())),
+            (Ok(()), None) => Err(CommandError::Unavailable("the framework did not append".into())),
+        }
+    }
+}

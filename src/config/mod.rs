@@ -1,0 +1,270 @@
+//! What an operator may set, read once at start.
+//!
+//! The invariant: a `Config` is valid. A wrong value stops the start with one line that names the setting, the place it
+//! came from and what is expected; nothing is silently corrected, ignored or defaulted.
+
+mod secret;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+pub use self::secret::{MasterKey, Secret, SecretFileError, generated};
+use self::source::{Found, Sources};
+pub use self::source::{Source, unknown_variables};
+
+const CONFIG_VARIABLE: &str = "TIDINGS_CONFIG";
+const CONFIG_PATH_DEFAULT: &str = "./tidings.toml";
+const ROOT_API_KEY_CHARACTERS_MIN: usize = 32;
+/// RFC 7518, section 3.2: a key for HS256 is at least as long as the hash.
+const JWT_SECRET_BYTES_MIN: usize = 32;
+const DATABASE_CONNECTIONS_MAX: u32 = 500;
+const DATABASE_CONNECTIONS_DEFAULT: u32 = 10;
+
+/// The settings as flags. Each is also an environment variable, a file named by the variable with `_FILE` behind it, and a key of
+/// `tidings.toml`; the first of these that is there counts.
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Settings")]
+pub struct Flags {
+    /// Configuration file [env: TIDINGS_CONFIG] [default: ./tidings.toml, if it exists]
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Address and port to listen on; port 0 takes a free one [env: TIDINGS_LISTEN] [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Postgres, as postgres://user:password@host/database [env: TIDINGS_DATABASE_URL] [default: an embedded one]
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<Secret>,
+    /// Redis, as redis://host:6379 [env: TIDINGS_REDIS_URL] [default: an embedded one]
+    #[arg(long, value_name = "URL")]
+    pub redis_url: Option<Secret>,
+    /// Directory of embedded services and generated secrets [env: TIDINGS_DATA_DIR] [default: ./data]
+    #[arg(long, value_name = "PATH")]
+    pub data_dir: Option<String>,
+    /// API key with every scope, 32 or more characters; other users see flags, so prefer the variable
+    /// [env: TIDINGS_ROOT_API_KEY] [default: generated when embedded]
+    #[arg(long, value_name = "KEY")]
+    pub root_api_key: Option<Secret>,
+    /// HS256 secret of end users' tokens, 32 or more bytes; other users see flags, so prefer the variable
+    /// [env: TIDINGS_JWT_SECRET] [default: generated when embedded]
+    #[arg(long, value_name = "SECRET")]
+    pub jwt_secret: Option<Secret>,
+    /// Required `aud` of end users' tokens [env: TIDINGS_JWT_AUDIENCE] [default: not checked]
+    #[arg(long, value_name = "AUDIENCE")]
+    pub jwt_audience: Option<String>,
+    /// Required `iss` of end users' tokens [env: TIDINGS_JWT_ISSUER] [default: not checked]
+    #[arg(long, value_name = "ISSUER")]
+    pub jwt_issuer: Option<String>,
+    /// Key that seals personal content, 64 hex digits; required with a database URL; other users see flags, so prefer the variable
+    /// [env: TIDINGS_MASTER_KEY] [default: generated when embedded]
+    #[arg(long, value_name = "HEX")]
+    pub master_key: Option<Secret>,
+    /// Origins whose pages may call, separated by commas
+    /// [env: TIDINGS_ALLOWED_ORIGINS] [default: same origin, plus localhost when embedded]
+    #[arg(long, value_name = "ORIGINS")]
+    pub allowed_origins: Option<String>,
+    /// Connections to Postgres at most, 1 to 500 [env: TIDINGS_DATABASE_CONNECTIONS_MAX] [default: 10]
+    #[arg(long, value_name = "NUMBER")]
+    pub database_connections_max: Option<String>,
+    /// How log lines look, text or json [env: TIDINGS_LOG_FORMAT] [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// What is logged, as info or info,tidings=debug [env: TIDINGS_LOG_LEVEL] [default: info]
+    #[arg(long, value_name = "LEVELS")]
+    pub log_level: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The valid settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    /// A secret: it contains a password.
+    pub database_url: Option<Secret>,
+    pub redis_url: Option<Secret>,
+    pub data_dir: PathBuf,
+    pub root_api_key: Option<Secret>,
+    pub jwt_secret: Option<Secret>,
+    pub jwt_audience: Option<String>,
+    pub jwt_issuer: Option<String>,
+    /// Present whenever `database_url` is.
+    pub master_key: Option<MasterKey>,
+    /// Each `scheme://host[:port]` in lower case, as browsers send it. Empty: the default policy.
+    pub allowed_origins: Vec<String>,
+    pub database_connections_max: u32,
+    pub log_format: LogFormat,
+    /// Directives for an `EnvFilter`, known to parse.
+    pub log_level: String,
+}
+
+/// Why the configuration is refused. Each prints as one line and shows no secret.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error("{source_name} is {value:?}: expected {expected}")]
+    Wrong { source_name: Source, value: String, expected: &'static str },
+    #[error("{source_name} has a wrong value (not shown here): expected {expected}")]
+    WrongSecret { source_name: Source, expected: &'static str },
+    #[error("{source_name} is neither a string nor a number")]
+    WrongType { source_name: Source },
+    #[error("{source_name} is empty: give it a value, or remove it")]
+    Empty { source_name: Source },
+    #[error("both {variable} and {variable}_FILE are set: keep one")]
+    Twice { variable: String },
+    #[error("the file that {variable} names cannot be read: {path}: {source}")]
+    Unreadable { variable: String, path: PathBuf, source: io::Error },
+    #[error("the configuration file cannot be read: {path}: {source}")]
+    UnreadableConfig { path: PathBuf, source: io::Error },
+    #[error("the configuration file is not TOML, line {line}: {}", message.replace('\n', " "))]
+    Syntax { line: usize, message: String },
+    #[error("the configuration file has an unknown key `{key}`: known are {}", source::SETTINGS.join(", "))]
+    UnknownKey { key: String },
+    #[error(
+        "TIDINGS_DATABASE_URL is set and TIDINGS_MASTER_KEY is not: personal content is sealed with it, so generate 64 hex digits once (openssl rand -hex 32), keep them safe and set them on every node"
+    )]
+    MasterKeyMissing,
+}
+
+/// The text of the configuration file: that of `--config`, over `TIDINGS_CONFIG`, over `./tidings.toml` if it exists.
+pub fn read_config_file(
+    flags: &Flags,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<String>, ConfigError> {
+    let named = flags.config.clone().or_else(|| env(CONFIG_VARIABLE).map(PathBuf::from));
+    let path = named.as_deref().unwrap_or(Path::new(CONFIG_PATH_DEFAULT));
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ConfigError::UnreadableConfig { path: path.to_owned(), source }),
+    }
+}
+
+impl Config {
+    /// Puts the settings together; `file` is the text of the configuration file.
+    pub fn load(
+        flags: Flags,
+        env: &dyn Fn(&str) -> Option<String>,
+        file: Option<&str>,
+    ) -> Result<Self, ConfigError> {
+        let sources = Sources::new(env, file)?;
+        let plain = |setting, flag: &Option<String>| sources.find(setting, flag.as_deref());
+        let secret =
+            |setting, flag: &Option<Secret>| sources.find(setting, flag.as_ref().map(Secret::expose));
+
+        let config = Self {
+            listen: plain("listen", &flags.listen)?.map_or(
+                Ok(SocketAddr::from(([127, 0, 0, 1], 8080))),
+                |found| {
+                    found.parse("an IP address and a port, as 127.0.0.1:8080 or [::]:8080", |text| {
+                        text.parse().ok()
+                    })
+                },
+            )?,
+            database_url: url(
+                secret("database_url", &flags.database_url)?,
+                &["postgres:", "postgresql:"],
+                "a URL as postgres://user:password@host:5432/database",
+            )?,
+            redis_url: url(
+                secret("redis_url", &flags.redis_url)?,
+                &["redis:", "rediss:", "redis+unix:", "unix:", "valkey:", "valkeys:", "valkey+unix:"],
+                "a URL as redis://host:6379, rediss://host:6379 or redis+unix:///path",
+            )?,
+            data_dir: plain("data_dir", &flags.data_dir)?
+                .map_or_else(|| "./data".into(), |found| found.value.into()),
+            root_api_key: secret("root_api_key", &flags.root_api_key)?
+                .map(|found| {
+                    found.parse_secret("32 or more characters", |text| {
+                        (text.chars().count() >= ROOT_API_KEY_CHARACTERS_MIN).then(|| text.to_owned().into())
+                    })
+                })
+                .transpose()?,
+            jwt_secret: secret("jwt_secret", &flags.jwt_secret)?
+                .map(|found| {
+                    found.parse_secret("32 or more bytes", |text| {
+                        (text.len() >= JWT_SECRET_BYTES_MIN).then(|| text.to_owned().into())
+                    })
+                })
+                .transpose()?,
+            jwt_audience: plain("jwt_audience", &flags.jwt_audience)?.map(|found| found.value),
+            jwt_issuer: plain("jwt_issuer", &flags.jwt_issuer)?.map(|found| found.value),
+            master_key: secret("master_key", &flags.master_key)?
+                .map(|found| found.parse_secret("64 hex digits", MasterKey::from_hex))
+                .transpose()?,
+            allowed_origins: plain("allowed_origins", &flags.allowed_origins)?.map_or(
+                Ok(Vec::new()),
+                |found| {
+                    found.parse(
+                        "origins as https://app.example.com, without a path, separated by commas",
+                        |text| text.split(',').map(|origin| parse_origin(origin.trim())).collect(),
+                    )
+                },
+            )?,
+            database_connections_max: plain("database_connections_max", &flags.database_connections_max)?
+                .map_or(Ok(DATABASE_CONNECTIONS_DEFAULT), |found| {
+                    found.parse("a number from 1 to 500", |text| {
+                        text.parse().ok().filter(|number| (1..=DATABASE_CONNECTIONS_MAX).contains(number))
+                    })
+                })?,
+            log_format: plain("log_format", &flags.log_format)?.map_or(Ok(LogFormat::Text), |found| {
+                found.parse("text or json", |text| match text {
+                    "text" => Some(LogFormat::Text),
+                    "json" => Some(LogFormat::Json),
+                    _ => None,
+                })
+            })?,
+            log_level: plain("log_level", &flags.log_level)?.map_or(Ok("info".to_owned()), |found| {
+                found.parse(
+                    "error, warn, info, debug or trace, or directives as info,tidings=debug",
+                    parse_log_level,
+                )
+            })?,
+        };
+        match (&config.database_url, &config.master_key) {
+            (Some(_), None) => Err(ConfigError::MasterKeyMissing),
+            _ => Ok(config),
+        }
+    }
+}
+
+fn url(
+    found: Option<Found>,
+    schemes: &[&str],
+    expected: &'static str,
+) -> Result<Option<Secret>, ConfigError> {
+    let Some(found) = found else { return Ok(None) };
+    let parse = |text: &str| {
+        let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme))?;
+        (rest.starts_with("//") && !text.contains(char::is_whitespace)).then(|| text.to_owned().into())
+    };
+    found.parse_secret(expected, parse).map(Some)
+}
+
+/// RFC 6454, section 6.2. A browser sends no path, so an origin with one would never match.
+fn parse_origin(text: &str) -> Option<String> {
+    let origin = text.to_ascii_lowercase();
+    let authority = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"))?;
+    let is_foreign = |c: char| matches!(c, '/' | '?' | '#' | '@' | '*') || c.is_whitespace();
+    (!authority.is_empty() && !authority.contains(is_foreign)).then_some(origin)
+}
+
+/// `EnvFilter` takes a bare word for a target, so `inof` would silently log everything of a module `inof`.
+fn parse_log_level(text: &str) -> Option<String> {
+    EnvFilter::builder().parse(text).ok()?;
+    let is_meant = |directive: &str| {
+        directive.contains(['=', '[']) || !directive.is_empty() && directive.parse::<LevelFilter>().is_ok()
+    };
+    text.split(',').all(is_meant).then(|| text.to_owned())
+}

@@ -1,0 +1,97 @@
+//! The frames a client receives, as JSON text. An event is encoded once, whoever is listening.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tidings_projections::inbox::Counts;
+use tidings_projections::log::Cursor;
+
+/// A frame ready to send.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The `type` member, which is also the event name of SSE.
+    pub kind: &'static str,
+    /// What a client stores after it: everything up to here, and these counts.
+    pub cursor: Option<Cursor>,
+    pub counts: Counts,
+    pub json: Arc<str>,
+}
+
+impl Frame {
+    pub fn welcome(
+        connection_id: &str,
+        user_id: &str,
+        cursor: Cursor,
+        counts: Counts,
+        resumed: bool,
+        heartbeat_ms: u128,
+    ) -> Self {
+        let json = json!({
+            "type": "welcome", "connection_id": connection_id, "user_id": user_id,
+            "cursor": cursor.to_string(), "unread": counts.unread, "unseen": counts.unseen,
+            "resumed": resumed, "heartbeat_ms": heartbeat_ms,
+        });
+        Self { kind: "welcome", cursor: Some(cursor), counts, json: json.to_string().into() }
+    }
+
+    /// `item` is the JSON of the item after the change, spliced in as it is.
+    pub fn event(cursor: Cursor, event_type: &str, counts: Counts, item: &str) -> Self {
+        let Counts { unread, unseen } = counts;
+        let json = format!(
+            r#"{{"type":"event","cursor":"{cursor}","event":"{event_type}","unread":{unread},"unseen":{unseen},"notification":{item}}}"#
+        );
+        Self { kind: "event", cursor: Some(cursor), counts, json: json.into() }
+    }
+
+    pub fn sync(cursor: Cursor, counts: Counts) -> Self {
+        let Counts { unread, unseen } = counts;
+        let json = format!(r#"{{"type":"sync","cursor":"{cursor}","unread":{unread},"unseen":{unseen}}}"#);
+        Self { kind: "sync", cursor: Some(cursor), counts, json: json.into() }
+    }
+
+    /// Drop all state, read the inbox, go on from its cursor.
+    pub fn reset(reason: &str, cursor: Cursor, counts: Counts) -> Self {
+        let json = json!({
+            "type": "reset", "reason": reason, "cursor": cursor.to_string(),
+            "unread": counts.unread, "unseen": counts.unseen,
+        });
+        Self { kind: "reset", cursor: Some(cursor), counts, json: json.to_string().into() }
+    }
+
+    pub fn closing(code: u16, retry_in_ms: u64) -> Self {
+        let json = json!({"type": "closing", "code": code, "retry_in_ms": retry_in_ms});
+        Self { kind: "closing", cursor: None, counts: Counts::default(), json: json.to_string().into() }
+    }
+}
+
+/// Why a connection ends. 4000 to 4499: reconnect with your cursor; 4500 to 4999: not by yourself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    GoingAway,
+    TooSlow,
+    NoPong,
+    Unauthorized,
+    BadRequest,
+}
+
+impl Close {
+    pub fn code(self) -> u16 {
+        match self {
+            Self::GoingAway => 4001,
+            Self::TooSlow => 4002,
+            Self::NoPong => 4005,
+            Self::Unauthorized => 4500,
+            Self::BadRequest => 4501,
+        }
+    }
+
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::GoingAway => "going away",
+            Self::TooSlow => "too slow",
+            Self::NoPong => "no pong",
+            Self::Unauthorized => "unauthorized",
+            Self::BadRequest => "bad frame or cursor",
+        }
+    }
+}

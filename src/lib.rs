@@ -1,0 +1,17 @@
+//! Tidings: a command becomes events, events become an inbox, an inbox becomes frames on sockets.
+//!
+//! `cli` and `config` start it, `app` wires it, `api` is the way in, `auth` says who, `commands` decide through
+//! the domain, `log` appends; `mirror` copies the log to Redis, and `gateway` sends it to whoever listens.
+
+pub mod api;
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod embedded;
+pub mod gateway;
+pub mod log;
+pub mod mirror;
+pub mod telemetry;

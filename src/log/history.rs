@@ -1,0 +1,89 @@
+//! The epochs of the log as this node knows them, and what must be forgotten when a new one begins.
+
+use std::sync::Arc;
+
+use sqlx::{PgExecutor, PgPool};
+use tidings_projections::log::{Cursor, CursorError, Epochs, KeyRing, Tail, Watermark};
+use tokio::sync::watch;
+
+#[derive(Clone)]
+pub struct History {
+    epochs: Arc<watch::Sender<Arc<Epochs>>>,
+    /// The end of the log.
+    pub head: Watermark,
+    /// How far the inbox has followed it.
+    pub inbox: Watermark,
+    pub tail: Tail,
+    keys: KeyRing,
+}
+
+impl History {
+    /// Reads the epochs; the log must exist.
+    pub async fn load(pool: &PgPool, keys: KeyRing) -> Result<Self, sqlx::Error> {
+        let epochs = Epochs::load(pool).await?;
+        let history = Self {
+            epochs: Arc::new(watch::Sender::new(Arc::new(epochs))),
+            head: Watermark::default(),
+            inbox: Watermark::default(),
+            tail: Tail::default(),
+            keys,
+        };
+        history.head.advance_to(head(pool).await?);
+        Ok(history)
+    }
+
+    pub fn epochs(&self) -> Arc<Epochs> {
+        self.epochs.borrow().clone()
+    }
+
+    /// Wakes on every new epoch.
+    pub fn watch(&self) -> watch::Receiver<Arc<Epochs>> {
+        self.epochs.subscribe()
+    }
+
+    pub fn cursor(&self, position: i64) -> Cursor {
+        self.epochs.borrow().cursor(position)
+    }
+
+    /// The position a client's cursor stands for, checked against a head at least as new as the cursor.
+    pub async fn resolve(
+        &self,
+        pool: &PgPool,
+        cursor: Cursor,
+    ) -> Result<Result<i64, CursorError>, sqlx::Error> {
+        if cursor.position > self.head.get() || cursor.epoch > self.epochs().current().number {
+            self.refresh(pool).await?;
+        }
+        Ok(self.epochs().resolve(cursor, self.head.get()))
+    }
+
+    /// Learns the head, and the epochs if a new one began elsewhere.
+    pub async fn refresh(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        let (position, epoch): (i64, i64) =
+            sqlx::query_as("SELECT position, epoch FROM log_head").fetch_one(pool).await?;
+        self.adopt(pool, epoch).await?;
+        self.head.advance_to(position);
+        Ok(())
+    }
+
+    /// Takes over a greater epoch. What this node remembers may belong to the history that was lost, so it
+    /// forgets all of it.
+    pub async fn adopt(&self, executor: impl PgExecutor<'_>, epoch: i64) -> Result<(), sqlx::Error> {
+        if epoch <= self.epochs().current().number {
+            return Ok(());
+        }
+        let epochs = Epochs::load(executor).await?;
+        let current = epochs.current();
+        tracing::warn!(epoch = current.number, first_position = current.first_position, "a new epoch began");
+        self.keys.clear();
+        self.tail.clear();
+        self.head.reset_to(current.first_position - 1);
+        self.inbox.reset_to(0);
+        self.epochs.send_replace(Arc::new(epochs));
+        Ok(())
+    }
+}
+
+async fn head(executor: impl PgExecutor<'_>) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT position FROM log_head").fetch_one(executor).await
+}

@@ -1,0 +1,142 @@
+//! The unit of append: events of one or more aggregates and at most one idempotency record, all or nothing.
+
+use std::sync::Arc;
+
+use cqrs_es::persist::SerializedEvent;
+use serde_json::Value;
+use tidings_projections::log::codec::{CodecError, Place};
+use tidings_projections::log::{Codec, Fact, Recorded};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Which queue a job waits in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lane {
+    /// A single command: somebody waits for it.
+    #[default]
+    Single,
+    /// Bulk work: batches, fan-out, timers. Appended in small calls that singles overtake.
+    Bulk,
+}
+
+pub struct Job {
+    /// In the metadata of every event of the job; finds it again when a connection was lost mid-call.
+    pub command_id: Uuid,
+    pub events: Vec<JobEvent>,
+    pub record: Option<Record>,
+    /// Past this instant it is dropped if it was not sent, and unresolved if it was.
+    pub deadline: Instant,
+}
+
+/// What a later request with the same `Idempotency-Key` is answered.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub tenant: String,
+    pub principal: String,
+    pub key: String,
+    pub part: i32,
+    pub request_hash: [u8; 32],
+    pub status: i16,
+    /// The answer without its cursor.
+    pub result: Value,
+}
+
+/// An event ready to append: open for this node's readers, sealed for the table.
+pub struct JobEvent {
+    pub open: Recorded,
+    pub stored_payload: String,
+    pub stored_metadata: String,
+}
+
+impl JobEvent {
+    /// Seals a serialised event. Its place in the log is filled in when it has one.
+    pub async fn prepare(
+        codec: &Codec,
+        event: &SerializedEvent,
+        tenant: &str,
+        recipient: Option<&str>,
+    ) -> Result<Self, PrepareError> {
+        let sequence = event.sequence as i64;
+        let mut payload = event.payload.clone();
+        // The name is a column already.
+        if let Value::Object(members) = &mut payload {
+            members.remove("type");
+        }
+        let fact = Fact::decode(
+            &event.aggregate_type,
+            &event.aggregate_id,
+            &event.event_type,
+            &event.event_version,
+            &payload,
+        )?;
+        let place = Place { aggregate_id: &event.aggregate_id, sequence, event_type: &event.event_type };
+        let sealed = codec.seal(place, tenant, recipient, &payload).await?;
+        Ok(Self {
+            stored_payload: sealed.to_string(),
+            stored_metadata: event.metadata.to_string(),
+            open: Recorded {
+                position: 0,
+                recorded_at: OffsetDateTime::UNIX_EPOCH,
+                tenant: tenant.to_owned(),
+                recipient: recipient.map(str::to_owned),
+                aggregate_type: event.aggregate_type.clone(),
+                aggregate_id: event.aggregate_id.clone(),
+                sequence,
+                event_type: event.event_type.clone(),
+                event_version: event.event_version.clone(),
+                payload,
+                metadata: event.metadata.clone(),
+                fact,
+            },
+        })
+    }
+
+    pub fn recorded(self, position: i64, recorded_at: OffsetDateTime) -> Arc<Recorded> {
+        Arc::new(Recorded { position, recorded_at, ..self.open })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    #[error(transparent)]
+    Decode(#[from] tidings_domain::notification::DecodeError),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Appended {
+    /// Committed; a job without events gets the head it met.
+    Stored { position: i64 },
+    /// Another request with the same idempotency key was first: its answer counts.
+    Replayed(Answer),
+}
+
+/// A stored answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub request_hash: Vec<u8>,
+    pub status: i16,
+    pub result: Value,
+    pub position: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Another job reached an aggregate first: load anew and decide again.
+    #[error("another command changed the aggregate first")]
+    Conflict,
+    /// The queue is full; nothing was done.
+    #[error("the append queue is full")]
+    Busy,
+    /// Not sent before its deadline; nothing was done.
+    #[error("the log could not be reached in time")]
+    Expired,
+    /// Sent, and the answer was lost: it may or may not be in the log.
+    #[error("the log was lost before it answered")]
+    OutcomeUnknown,
+    /// The database refuses this job's data; all others of its batch went on.
+    #[error("the log refuses the data: {0}")]
+    Refused(String),
+}

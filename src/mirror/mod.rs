@@ -1,0 +1,245 @@
+//! The Redis Stream that mirrors the log: all events up to the inbox's checkpoint, never beyond, each with its
+//! envelope and, where it changed an inbox, the item and the counts after it.
+//!
+//! The stream is a copy that can always be made again. What a node commits it pushes from memory; whatever
+//! does not fit is refilled from Postgres, so there is never a hole, a duplicate or a second history in it.
+
+mod entry;
+
+pub use entry::{Changed, Entry};
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, RedisError, Script};
+use sqlx::PgPool;
+use tidings_projections::inbox::{self, Folded};
+use tidings_projections::log::{ReadError, Reader};
+use tidings_projections::processor::Committed;
+use tokio::sync::mpsc;
+
+use crate::log::History;
+
+/// The one stream of the log; the braces keep it in one slot of a cluster.
+pub const STREAM: &str = "tidings:{0}:events";
+/// How many entries the stream keeps, and how far back an absent one begins.
+const KEPT_ENTRIES: i64 = 100_000;
+const REFILL_PAGE: i64 = 500;
+/// Batches pushed in one call.
+const BATCHES_AT_ONCE: usize = 8;
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[derive(Debug, thiserror::Error)]
+enum MirrorError {
+    #[error("Redis: {0}")]
+    Redis(#[from] RedisError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("Postgres: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The stream belongs to a later history than this node's database: the database is the stale one.
+    #[error("the stream is of epoch {0}, which this database has never seen")]
+    DatabaseBehind(i64),
+}
+
+/// How the stream stands after a call.
+enum Pushed {
+    Ok,
+    /// It ends at this position; what it was given does not follow.
+    Gap {
+        top: i64,
+    },
+    /// It is absent, or of an older epoch.
+    Foreign,
+    Newer {
+        epoch: i64,
+    },
+}
+
+pub struct Mirror {
+    pub client: Client,
+    pub pool: PgPool,
+    pub reader: Reader,
+    pub history: History,
+    /// What the projector of this node committed.
+    pub committed: mpsc::Receiver<Committed>,
+    pub health: tokio::sync::watch::Sender<Health>,
+}
+
+/// Whether the stream is current, for the health check.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    #[default]
+    Starting,
+    Current,
+    /// Redis is away: sockets are fed from Postgres.
+    RedisAway,
+    /// See [`MirrorError::DatabaseBehind`]; the node must not serve.
+    DatabaseBehind,
+}
+
+impl Mirror {
+    /// Runs until the task is aborted.
+    pub async fn run(mut self) {
+        let mut connection = None;
+        let mut check = tokio::time::interval(CHECK_EVERY);
+        check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut batches = Vec::new();
+        loop {
+            batches.clear();
+            let received = tokio::select! {
+                count = self.committed.recv_many(&mut batches, BATCHES_AT_ONCE) => count,
+                _ = check.tick() => usize::MAX,
+            };
+            let step = match received {
+                0 => return,
+                usize::MAX => self.check(&mut connection).await,
+                _ => self.push_committed(&mut connection, &batches).await,
+            };
+            self.report(step, &mut connection);
+        }
+    }
+
+    fn report(&self, step: Result<(), MirrorError>, connection: &mut Option<MultiplexedConnection>) {
+        let health = match &step {
+            Ok(()) => Health::Current,
+            Err(MirrorError::DatabaseBehind(_)) => Health::DatabaseBehind,
+            Err(_) => Health::RedisAway,
+        };
+        let changed = self.health.send_if_modified(|known| {
+            let changed = *known != health;
+            *known = health.clone();
+            changed
+        });
+        match step {
+            Err(error) => {
+                *connection = None;
+                if changed {
+                    tracing::warn!(%error, "the stream does not follow the log");
+                }
+            }
+            Ok(()) if changed => tracing::info!("the stream follows the log"),
+            Ok(()) => {}
+        }
+    }
+
+    async fn push_committed(
+        &self,
+        connection: &mut Option<MultiplexedConnection>,
+        batches: &[Committed],
+    ) -> Result<(), MirrorError> {
+        let entries: Vec<Entry> = batches.iter().flatten().map(|folded| self.entry(folded)).collect();
+        let connection = self.connected(connection).await?;
+        match self.push(connection, &entries, false).await? {
+            Pushed::Ok => Ok(()),
+            Pushed::Gap { top } if entries.last().is_none_or(|last| last.position <= top) => Ok(()),
+            Pushed::Gap { top } => self.refill(connection, top).await,
+            Pushed::Foreign => self.begin(connection).await,
+            Pushed::Newer { epoch } => self.meet_newer(epoch).await,
+        }
+    }
+
+    /// Compares the stream with the inbox's checkpoint and refills what is missing. A stream beyond the
+    /// checkpoint is right: a crash of Postgres rewound the read model, which is folding the same events again.
+    async fn check(&self, connection: &mut Option<MultiplexedConnection>) -> Result<(), MirrorError> {
+        let connection = self.connected(connection).await?;
+        let reached = inbox::checkpoint(&self.pool).await?;
+        match self.push(connection, &[], false).await? {
+            Pushed::Gap { top } if top < reached => self.refill(connection, top).await,
+            Pushed::Foreign if reached > 0 => self.begin(connection).await,
+            Pushed::Newer { epoch } => self.meet_newer(epoch).await,
+            Pushed::Ok | Pushed::Gap { .. } | Pushed::Foreign => Ok(()),
+        }
+    }
+
+    async fn begin(&self, connection: &mut MultiplexedConnection) -> Result<(), MirrorError> {
+        let reached = inbox::checkpoint(&self.pool).await?;
+        let from = (reached - KEPT_ENTRIES).max(0);
+        let entries = self.page(from).await?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        match self.push(connection, &entries, true).await? {
+            Pushed::Ok => self.refill(connection, from + entries.len() as i64).await,
+            Pushed::Gap { top } => self.refill(connection, top).await,
+            Pushed::Foreign => Ok(()),
+            Pushed::Newer { epoch } => self.meet_newer(epoch).await,
+        }
+    }
+
+    async fn refill(&self, connection: &mut MultiplexedConnection, mut top: i64) -> Result<(), MirrorError> {
+        loop {
+            let entries = self.page(top).await?;
+            let Some(last) = entries.last().map(|e| e.position) else { return Ok(()) };
+            top = match self.push(connection, &entries, false).await? {
+                Pushed::Ok => last,
+                // A rival was faster, or Redis was flushed: go on from where it stands, or at the next check.
+                Pushed::Gap { top: theirs } if theirs != top => theirs,
+                Pushed::Gap { .. } | Pushed::Foreign => return Ok(()),
+                Pushed::Newer { epoch } => return self.meet_newer(epoch).await,
+            };
+        }
+    }
+
+    async fn page(&self, after: i64) -> Result<Vec<Entry>, MirrorError> {
+        let folded = inbox::folded_after(&self.pool, &self.reader, after, REFILL_PAGE).await?;
+        Ok(folded.iter().map(|folded| self.entry(folded)).collect())
+    }
+
+    fn entry(&self, folded: &Folded) -> Entry {
+        Entry::new(folded, &self.history.epochs())
+    }
+
+    /// A greater epoch in the stream is either one this node has not heard of yet, or proof that its database
+    /// went back in time.
+    async fn meet_newer(&self, epoch: i64) -> Result<(), MirrorError> {
+        self.history.refresh(&self.pool).await?;
+        if self.history.epochs().current().number < epoch {
+            return Err(MirrorError::DatabaseBehind(epoch));
+        }
+        Ok(())
+    }
+
+    async fn push(
+        &self,
+        connection: &mut MultiplexedConnection,
+        entries: &[Entry],
+        begin: bool,
+    ) -> Result<Pushed, RedisError> {
+        let script = Script::new(include_str!("append.lua"));
+        let epoch = self.history.epochs().current().number;
+        // Without entries the call only asks: no stream ends at -2, so it answers with its top.
+        let first = entries.first().map_or(-1, |e| e.position);
+        let keep = entries.last().map_or(0, |e| (e.position - KEPT_ENTRIES).max(0));
+        let mut call = script.key(STREAM);
+        call.arg(epoch).arg(first).arg(keep).arg(if begin { "1" } else { "0" });
+        for entry in entries {
+            let fields = entry.fields(epoch);
+            call.arg(fields.len());
+            for field in fields {
+                call.arg(field);
+            }
+        }
+        let (verdict, theirs, top): (String, i64, i64) = call.invoke_async(connection).await?;
+        Ok(match verdict.as_str() {
+            "ok" => Pushed::Ok,
+            "gap" => Pushed::Gap { top },
+            "newer" => Pushed::Newer { epoch: theirs },
+            _ => Pushed::Foreign,
+        })
+    }
+
+    async fn connected<'a>(
+        &self,
+        connection: &'a mut Option<MultiplexedConnection>,
+    ) -> Result<&'a mut MultiplexedConnection, RedisError> {
+        if connection.is_none() {
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(RESPONSE_TIMEOUT))
+                .set_response_timeout(Some(RESPONSE_TIMEOUT));
+            *connection = Some(self.client.get_multiplexed_async_connection_with_config(&config).await?);
+        }
+        Ok(connection.as_mut().expect("it was set a line above"))
+    }
+}
