@@ -29,6 +29,8 @@ use super::EmbeddedError;
 
 /// How long the children of a killed predecessor may take to shut down.
 const PREDECESSOR_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a holder must be seen alive: a process that was just killed still looks so for a moment.
+const HOLDER_GRACE: Duration = Duration::from_millis(500);
 const PREDECESSOR_POLL: Duration = Duration::from_millis(20);
 /// `sun_path` holds 108 bytes on Linux and 104 on macOS, with the final zero.
 const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
@@ -69,7 +71,7 @@ impl Folder {
             .open(&lock_path)
             .map_err(failed)?;
 
-        let deadline = Instant::now() + PREDECESSOR_TIMEOUT;
+        let asked = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => break,
@@ -78,7 +80,8 @@ impl Folder {
             }
             // The holder's children hold the lock with it. While it lives, it is in use; when it is dead, they are on their way out.
             let pid = holder(&mut file);
-            if pid.is_some_and(is_alive) || Instant::now() >= deadline {
+            let patience = if pid.is_some_and(is_alive) { HOLDER_GRACE } else { PREDECESSOR_TIMEOUT };
+            if asked.elapsed() >= patience {
                 return Err(EmbeddedError::InUse { path, pid });
             }
             tokio::time::sleep(PREDECESSOR_POLL).await;
@@ -205,4 +208,30 @@ fn is_alive(pid: i32) -> bool {
         return !matches!(state, Some('Z' | 'X'));
     }
     !matches!(kill(Pid::from_raw(pid), None), Err(nix::errno::Errno::ESRCH))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_running_process_is_alive() {
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = child.id().cast_signed();
+        assert!(is_alive(pid) && is_alive(std::process::id().cast_signed()));
+        child.kill().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while cfg!(target_os = "linux") && is_alive(pid) {
+            assert!(Instant::now() < deadline, "a zombie is dead");
+        }
+        child.wait().unwrap();
+        assert!(!is_alive(pid));
+    }
+
+    #[test]
+    fn a_path_in_a_url_keeps_its_slashes_and_escapes_the_rest() {
+        assert_eq!(percent_encoded("/a b/c%d?e#é+~"), "/a%20b/c%25d%3Fe%23%C3%A9%2B~");
+    }
 }

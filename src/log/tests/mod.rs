@@ -1,0 +1,144 @@
+//! The log against a real Postgres: races, bad data, lost connections, deadlines, epochs.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod appending;
+mod losing;
+mod proxy;
+
+use std::time::Duration;
+
+use cqrs_es::DomainEvent;
+use cqrs_es::persist::SerializedEvent;
+use futures_util::future::join_all;
+use serde_json::json;
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tidings_domain::NotificationId;
+use tidings_domain::notification::{Event, PlanStep, Priority, Tags};
+use tidings_projections::log::{Codec, KeyRing, MasterKey};
+use tokio::time::Instant;
+
+use super::*;
+use crate::app;
+use crate::clock;
+use crate::embedded::{self, Embedded, Wanted};
+
+/// A log of its own, with its own Postgres.
+struct Bench {
+    embedded: Embedded,
+    connect: PgConnectOptions,
+    pool: PgPool,
+    codec: Codec,
+    history: History,
+    log: Log,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        Self::start_through(|options| options).await
+    }
+
+    /// The writer connects as `through` says; everything else directly.
+    async fn start_through(through: impl FnOnce(PgConnectOptions) -> PgConnectOptions) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let embedded = embedded::start(folder.path(), Wanted { postgres: true, redis: false }).await.unwrap();
+        let connect = app::connect_options(embedded.database_url().unwrap()).unwrap();
+        let pool = app::open(&connect, 5).await.unwrap();
+        app::migrate(&pool).await.unwrap();
+        let keys = KeyRing::new(pool.clone(), MasterKey::new([7; 32]));
+        let history = History::load(&pool, keys.clone()).await.unwrap();
+        let (log, writer) = Writer::new(through(connect.clone()), history.clone());
+        tokio::spawn(writer.run());
+        // Nothing follows this log, so nothing holds bulk work back either.
+        history.inbox.advance_to(i64::MAX);
+        Self { embedded, connect, pool, codec: Codec::new(keys), history, log, _folder: folder }
+    }
+
+    async fn stop(self) {
+        self.pool.close().await;
+        self.embedded.stop().await;
+    }
+
+    async fn job(&self, id: NotificationId, sequence: usize) -> Job {
+        self.job_for("default", id, sequence).await
+    }
+
+    async fn job_for(&self, tenant: &str, id: NotificationId, sequence: usize) -> Job {
+        let command_id = clock::new_uuid();
+        let event = if sequence == 1 { created() } else { Event::Seen {} };
+        let event = SerializedEvent {
+            aggregate_id: id.to_string(),
+            sequence,
+            aggregate_type: "notification".into(),
+            event_type: event.event_type(),
+            event_version: event.event_version(),
+            payload: json!(event),
+            metadata: json!({"command_id": command_id.to_string()}),
+        };
+        let event = JobEvent::prepare(&self.codec, &event, tenant, Some("alice")).await.unwrap();
+        Job { command_id, events: vec![event], record: None, deadline: in_seconds(5) }
+    }
+
+    async fn append(&self, job: Job) -> Result<Appended, AppendError> {
+        self.log.append(job, Lane::Single).await
+    }
+
+    async fn append_all(&self, jobs: Vec<Job>) -> Vec<Result<Appended, AppendError>> {
+        join_all(jobs.into_iter().map(|job| self.append(job))).await
+    }
+
+    /// Every position of the log; panics on a hole.
+    async fn positions(&self) -> usize {
+        let positions: Vec<i64> = sqlx::query_scalar("SELECT position FROM events ORDER BY position")
+            .fetch_all(&self.pool)
+            .await
+            .unwrap();
+        assert!(positions.iter().copied().eq(1..=positions.len() as i64), "a hole in {positions:?}");
+        let head: i64 =
+            sqlx::query_scalar("SELECT position FROM log_head").fetch_one(&self.pool).await.unwrap();
+        assert_eq!(head, positions.len() as i64, "the head is where the events end");
+        positions.len()
+    }
+}
+
+fn created() -> Event {
+    let content = tidings_domain::notification::Content::new("Hello".into(), "you".into(), None);
+    Event::Created(Box::new(tidings_domain::notification::Created {
+        tenant: tidings_domain::Tenant::default_tenant(),
+        user_id: String::from("alice").try_into().unwrap(),
+        content: Some(content.unwrap()),
+        category: None,
+        priority: Priority::Normal,
+        plan: PlanStep::default_plan(),
+        data: None,
+        tags: Tags::default(),
+        deliver_at: None,
+        expires_at: None,
+    }))
+}
+
+fn fresh_id() -> NotificationId {
+    NotificationId::new(clock::new_uuid())
+}
+
+fn in_seconds(seconds: u64) -> Instant {
+    Instant::now() + Duration::from_secs(seconds)
+}
+
+fn record(key: &str) -> Record {
+    Record {
+        tenant: "default".into(),
+        principal: "service".into(),
+        key: key.into(),
+        part: 0,
+        request_hash: [1; 32],
+        status: 201,
+        result: json!({"id": key}),
+    }
+}
+
+fn is_stored(result: &Result<Appended, AppendError>) -> bool {
+    matches!(result, Ok(Appended::Stored { .. }))
+}

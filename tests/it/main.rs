@@ -1,0 +1,23 @@
+//! Black box: the service is started as production starts it, and seen through HTTP, sockets, SQL and signals.
+//!
+//! Nothing here sleeps or tries again. A test waits for a frame, a cursor, a line or an end, and a service that is
+//! dropped must end with success and leave no process behind.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+mod auth;
+mod bad_input;
+mod batches;
+mod commands;
+mod embedded;
+mod first_minute;
+mod idempotency;
+mod inbox;
+mod mirror;
+mod openapi;
+mod recovery;
+mod sealed;
+mod socket;
+mod socket_end;
+mod stream;
+mod support;
+mod upcasting;

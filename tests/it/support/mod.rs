@@ -1,0 +1,22 @@
+//! What every test stands on: the service as production runs it, and the ways its clients reach it.
+
+mod api;
+mod process;
+mod service;
+mod socket;
+mod stream;
+mod store;
+mod token;
+
+pub use api::{Answer, note};
+pub use process::{is_alive, lines_of, run_to_end, tidings, when_free};
+pub use service::Service;
+pub use socket::Socket;
+pub use store::Stored;
+pub use stream::Sse;
+pub use token::{LONG_AGO, NEVER, signed, unsigned};
+
+use std::time::Duration;
+
+/// Longer than anything a test waits for may take. Reaching it is a failure, never a step of a test.
+pub const PATIENCE: Duration = Duration::from_secs(20);

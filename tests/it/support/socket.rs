@@ -1,0 +1,122 @@
+//! A front end's socket: `tidings.v1` over WebSocket.
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::{Answer, PATIENCE, Service};
+
+pub struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// The subprotocol that the service chose.
+    pub subprotocol: Option<String>,
+}
+
+impl Socket {
+    /// A service's socket for one of its users, greeted.
+    pub async fn of(service: &Service, user: &str) -> (Self, Value) {
+        Self::greeted(service, &format!("user_id={user}")).await
+    }
+
+    /// The same, from a cursor.
+    pub async fn resumed(service: &Service, user: &str, cursor: &str) -> (Self, Value) {
+        Self::greeted(service, &format!("user_id={user}&cursor={cursor}")).await
+    }
+
+    async fn greeted(service: &Service, query: &str) -> (Self, Value) {
+        let mut socket = Self::open(service, query, &[("x-api-key", &service.root_key())]).await.unwrap();
+        let welcome = socket.frame("welcome").await;
+        (socket, welcome)
+    }
+
+    /// The answer is what refused the upgrade.
+    pub async fn open(service: &Service, query: &str, headers: &[(&str, &str)]) -> Result<Self, Answer> {
+        let url = service.url(&format!("/v1/ws?{query}")).replacen("http", "ws", 1);
+        let mut request = url.into_client_request().unwrap();
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
+        }
+        let connected = tokio::time::timeout(PATIENCE, connect_async(request)).await;
+        match connected.expect("the handshake is answered") {
+            Ok((stream, response)) => {
+                let chosen = response.headers().get("sec-websocket-protocol");
+                let subprotocol = chosen.map(|value| value.to_str().unwrap().to_owned());
+                Ok(Self { stream, subprotocol })
+            }
+            Err(Error::Http(response)) => {
+                let (parts, body) = response.into_parts();
+                let body = String::from_utf8(body.unwrap_or_default()).unwrap();
+                Err(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+            }
+            Err(error) => panic!("the handshake failed: {error}"),
+        }
+    }
+
+    pub async fn send(&mut self, message: impl Into<Message>) {
+        self.stream.send(message.into()).await.unwrap();
+    }
+
+    async fn next(&mut self) -> Message {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("a frame comes");
+            match message.expect("the socket ends with a close frame") {
+                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                Ok(message) => return message,
+                Err(error) => panic!("the socket broke: {error}"),
+            }
+        }
+    }
+
+    pub async fn next_frame(&mut self) -> Value {
+        match self.next().await {
+            Message::Text(text) => {
+                let frame: Value = serde_json::from_str(&text).unwrap();
+                assert!(frame.is_object(), "a frame is an object: {text}");
+                frame
+            }
+            other => panic!("a text frame should have come: {other:?}"),
+        }
+    }
+
+    /// The next frame, which must be of this type.
+    pub async fn frame(&mut self, kind: &str) -> Value {
+        let frame = self.next_frame().await;
+        assert_eq!(frame["type"], kind, "{frame}");
+        frame
+    }
+
+    /// The next frame, which must be an event of this name.
+    pub async fn event(&mut self, name: &str) -> Value {
+        let frame = self.frame("event").await;
+        assert_eq!(frame["event"], name, "{frame}");
+        frame
+    }
+
+    /// Everything up to the next `sync`, which is the last.
+    pub async fn frames_to_sync(&mut self) -> Vec<Value> {
+        let mut frames = vec![self.next_frame().await];
+        while frames.last().is_some_and(|frame| frame["type"] != "sync") {
+            frames.push(self.next_frame().await);
+        }
+        frames
+    }
+
+    /// Asks where it stands. Nothing may come before the answer.
+    pub async fn sync(&mut self) -> Value {
+        self.send(r#"{"type":"ping"}"#).await;
+        self.frame("sync").await
+    }
+
+    /// The next thing must be the end, with this code.
+    pub async fn expect_close(mut self, code: u16) {
+        match self.next().await {
+            Message::Close(Some(close)) => assert_eq!(u16::from(close.code), code, "{close}"),
+            other => panic!("it should have been closed with {code}: {other:?}"),
+        }
+    }
+}
