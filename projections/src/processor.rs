@@ -126,6 +126,7 @@ impl InboxProcessor {
     }
 
     fn publish(&self, batch: Committed) {
+        tracing::trace!(events = batch.len(), "inbox batch");
         if let Some(last) = batch.last() {
             self.head.advance_to(last.event.position);
             self.checkpoint.advance_to(last.event.position);

@@ -1,10 +1,5 @@
 //! Many notifications in one request, each of which succeeds or fails by itself.
 
-use std::sync::Arc;
-
-use poem::Request;
-use poem::web::Data;
-use poem_openapi::param::Header;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::Deserialize;
@@ -16,10 +11,10 @@ use super::body::{BATCH_BYTES_MAX, Body, SINGLE_BYTES_MAX, parse};
 use super::credentials::Service;
 use super::problem::{Kind, Problem, ProblemBody};
 use super::reads::Reads;
-use super::request::context;
+use super::request::{Backend, Command, Key};
 use super::wire::CreateNotification;
 use crate::clock;
-use crate::commands::{CommandError, Commands, Done, Item};
+use crate::commands::{CommandError, Done, Item};
 
 const NOTIFICATIONS_MAX: usize = 1_000;
 
@@ -78,20 +73,16 @@ impl Batch {
     #[oai(path = "/notifications/batch", method = "post", operation_id = "createNotifications")]
     async fn create(
         &self,
-        Service(principal): Service,
-        commands: Data<&Arc<Commands>>,
-        reads: Data<&Reads>,
-        request: &Request,
+        command: Command<Service, Body<CreateNotifications, BATCH_BYTES_MAX>>,
         /// Makes a repetition harmless.
         #[oai(name = "Idempotency-Key")]
-        key: Header<Option<String>>,
-        body: Body<CreateNotifications, BATCH_BYTES_MAX>,
+        key: Key,
     ) -> Result<BatchResponse, Problem> {
-        let unparsed: Unparsed = body.parse_raw()?;
+        let unparsed: Unparsed = command.body.parse_raw()?;
         if !(1..=NOTIFICATIONS_MAX).contains(&unparsed.notifications.len()) {
             return Err(Problem::at(Kind::Invalid, "/notifications", "must have 1 to 1,000 members"));
         }
-        let context = context(principal, request, &key, &body.bytes)?;
+        let context = command.context(&key)?;
         let parsed: Vec<Result<Create, Problem>> =
             unparsed.notifications.iter().map(|n| create(n.get())).collect();
         let items = parsed.iter().zip(1..).filter_map(|(create, part)| {
@@ -100,8 +91,8 @@ impl Batch {
         });
         let items: Vec<Item> = items.collect();
         // A client that hangs up must not leave the batch half done.
-        let executor = Arc::clone(&commands);
-        let execution = tokio::spawn(async move { executor.execute_many(&context, items).await });
+        let Backend { commands, reads } = command.backend;
+        let execution = tokio::spawn(async move { commands.execute_many(&context, items).await });
         let many = execution.await.map_err(|error| Problem::internal(&error))??;
 
         let mut done = many.results.into_iter();

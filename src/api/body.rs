@@ -4,10 +4,10 @@ use std::marker::PhantomData;
 
 use poem::http::header;
 use poem::{Request, RequestBody};
+use poem_openapi::Object;
 use poem_openapi::payload::{Json, Payload};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::types::Type;
-use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, Object};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -24,14 +24,23 @@ pub const BATCH_BYTES_MAX: usize = 8 << 20;
 /// A JSON body documented as `S`, at most `LIMIT` bytes. The bytes are kept: they make two requests with one
 /// idempotency key the same or not.
 pub struct Body<S, const LIMIT: usize = SINGLE_BYTES_MAX> {
-    pub bytes: Vec<u8>,
+    bytes: Vec<u8>,
     schema: PhantomData<S>,
 }
 
 /// A body that may be left out.
 pub struct OptionalBody<S> {
-    pub bytes: Vec<u8>,
+    bytes: Vec<u8>,
     schema: PhantomData<S>,
+}
+
+/// How a command's body is read and documented.
+pub trait CommandBody: Sized + Send {
+    fn register(registry: &mut Registry);
+    fn meta() -> MetaRequest;
+    fn read(request: &Request, body: &mut RequestBody) -> impl Future<Output = Result<Self, Problem>> + Send;
+    /// As they came in.
+    fn bytes(&self) -> &[u8];
 }
 
 impl<S, const LIMIT: usize> Body<S, LIMIT> {
@@ -58,51 +67,39 @@ impl<S: DeserializeOwned> OptionalBody<S> {
 #[oai(deny_unknown_fields)]
 pub struct Nothing {}
 
-fn request_meta<T: Type>(required: bool) -> MetaRequest {
+fn meta<T: Type>(required: bool) -> MetaRequest {
     let content = vec![MetaMediaType { content_type: Json::<T>::CONTENT_TYPE, schema: T::schema_ref() }];
     MetaRequest { description: None, content, required }
 }
 
-impl<'a, S: Type, const LIMIT: usize> ApiExtractor<'a> for Body<S, LIMIT> {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
-    type ParamType = ();
-    type ParamRawType = ();
-
+impl<S: Type, const LIMIT: usize> CommandBody for Body<S, LIMIT> {
     fn register(registry: &mut Registry) {
         S::register(registry);
     }
 
-    fn request_meta() -> Option<MetaRequest> {
-        Some(request_meta::<S>(true))
+    fn meta() -> MetaRequest {
+        meta::<S>(true)
     }
 
-    async fn from_request(
-        request: &'a Request,
-        body: &mut RequestBody,
-        _options: ExtractParamOptions<()>,
-    ) -> poem::Result<Self> {
+    async fn read(request: &Request, body: &mut RequestBody) -> Result<Self, Problem> {
         Ok(Self { bytes: read(request, body, LIMIT).await?, schema: PhantomData })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
-impl<'a, S: Type> ApiExtractor<'a> for OptionalBody<S> {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
-    type ParamType = ();
-    type ParamRawType = ();
-
+impl<S: Type> CommandBody for OptionalBody<S> {
     fn register(registry: &mut Registry) {
         S::register(registry);
     }
 
-    fn request_meta() -> Option<MetaRequest> {
-        Some(request_meta::<S>(false))
+    fn meta() -> MetaRequest {
+        meta::<S>(false)
     }
 
-    async fn from_request(
-        request: &'a Request,
-        body: &mut RequestBody,
-        _options: ExtractParamOptions<()>,
-    ) -> poem::Result<Self> {
+    async fn read(request: &Request, body: &mut RequestBody) -> Result<Self, Problem> {
         let announced = request.headers().contains_key(header::CONTENT_TYPE);
         let bytes = if announced {
             read(request, body, SINGLE_BYTES_MAX).await?
@@ -110,6 +107,10 @@ impl<'a, S: Type> ApiExtractor<'a> for OptionalBody<S> {
             read_bytes(request, body, SINGLE_BYTES_MAX).await?
         };
         Ok(Self { bytes, schema: PhantomData })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

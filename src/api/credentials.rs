@@ -1,4 +1,6 @@
-//! Credentials of a request, as an argument of the handlers that need them: one that asks for none is open.
+//! Credentials of a request. Every operation names in its signature which it accepts, so none can forget to ask.
+
+use std::marker::PhantomData;
 
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
@@ -7,11 +9,24 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use super::problem::Problem;
 use crate::auth::{Authenticator, Denied, Principal};
 
+/// Which credentials an operation accepts.
+pub trait Credentials: Send {
+    fn check(request: &Request) -> Result<Principal, Problem>;
+    fn schemes() -> Vec<&'static str>;
+    fn register(registry: &mut Registry);
+}
+
 /// Whoever shows a valid API key or token.
-pub struct Anyone(pub Principal);
+pub struct Anyone;
 
 /// Whoever shows a valid API key.
-pub struct Service(pub Principal);
+pub struct Service;
+
+/// A checked caller, as an argument of a query.
+pub struct Caller<C> {
+    pub principal: Principal,
+    credentials: PhantomData<C>,
+}
 
 const API_KEY: &str = "ApiKey";
 const BEARER: &str = "Bearer";
@@ -58,40 +73,48 @@ fn register_bearer(registry: &mut Registry) {
     registry.create_security_scheme(BEARER, scheme);
 }
 
-impl<'a> ApiExtractor<'a> for Anyone {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
-    type ParamType = ();
-    type ParamRawType = ();
+impl Credentials for Anyone {
+    fn check(request: &Request) -> Result<Principal, Problem> {
+        Ok(check(request)?)
+    }
+
+    fn schemes() -> Vec<&'static str> {
+        vec![API_KEY, BEARER]
+    }
 
     fn register(registry: &mut Registry) {
         register_api_key(registry);
         register_bearer(registry);
     }
+}
 
-    fn security_schemes() -> Vec<&'static str> {
-        vec![API_KEY, BEARER]
+impl Credentials for Service {
+    fn check(request: &Request) -> Result<Principal, Problem> {
+        let principal = check(request)?;
+        principal.require_service()?;
+        Ok(principal)
     }
 
-    async fn from_request(
-        request: &'a Request,
-        _body: &mut RequestBody,
-        _options: ExtractParamOptions<()>,
-    ) -> poem::Result<Self> {
-        Ok(Self(check(request).map_err(Problem::from)?))
+    fn schemes() -> Vec<&'static str> {
+        vec![API_KEY]
+    }
+
+    fn register(registry: &mut Registry) {
+        register_api_key(registry);
     }
 }
 
-impl<'a> ApiExtractor<'a> for Service {
+impl<'a, C: Credentials> ApiExtractor<'a> for Caller<C> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
     type ParamType = ();
     type ParamRawType = ();
 
     fn register(registry: &mut Registry) {
-        register_api_key(registry);
+        C::register(registry);
     }
 
     fn security_schemes() -> Vec<&'static str> {
-        vec![API_KEY]
+        C::schemes()
     }
 
     async fn from_request(
@@ -99,8 +122,6 @@ impl<'a> ApiExtractor<'a> for Service {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let principal = check(request).map_err(Problem::from)?;
-        principal.require_service().map_err(Problem::from)?;
-        Ok(Self(principal))
+        Ok(Self { principal: C::check(request)?, credentials: PhantomData })
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tidings_projections::inbox::rfc3339;
 use tidings_projections::log::{Filter, Recorded};
 
-use super::credentials::Service;
+use super::credentials::{Caller, Service};
 use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_user};
 
@@ -70,7 +70,7 @@ impl Events {
     #[expect(clippy::too_many_arguments, reason = "one argument per parameter of the query")]
     async fn list(
         &self,
-        Service(principal): Service,
+        caller: Caller<Service>,
         reads: Data<&Reads>,
         /// List what follows this cursor; from the beginning where it is left out.
         after: Query<Option<String>>,
@@ -96,7 +96,7 @@ impl Events {
         };
         reads.history.refresh(&reads.pool).await?;
         let head = reads.history.head.get();
-        let tenant = principal.tenant().as_str();
+        let tenant = caller.principal.tenant().as_str();
         let events = reads.reader.list(&reads.pool, tenant, (after, head), &filter, limit).await?;
         let full = events.len() as i64 == limit;
         let next = if full { events.last().map_or(after, |event| event.position) } else { head.max(after) };

@@ -6,7 +6,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Enum, Object, OpenApi};
 use tidings_projections::inbox::{self, Page, Shown};
 
-use super::credentials::Anyone;
+use super::credentials::{Anyone, Caller};
 use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_user};
 use super::wire::InboxItem;
@@ -73,9 +73,10 @@ impl Inbox {
     ///
     /// Needs an API key, or the user's own token. A user nobody has written to has an empty inbox.
     #[oai(path = "/users/:user_id/inbox", method = "get", operation_id = "getInbox")]
+    #[expect(clippy::too_many_arguments, reason = "one argument per parameter of the query")]
     async fn page(
         &self,
-        Anyone(principal): Anyone,
+        caller: Caller<Anyone>,
         reads: Data<&Reads>,
         /// Whose inbox.
         user_id: Path<String>,
@@ -91,7 +92,7 @@ impl Inbox {
         min_cursor: Header<Option<String>>,
     ) -> Result<Json<InboxPage>, Problem> {
         let user = parse_user(user_id.0)?;
-        principal.require_access_to(&user)?;
+        caller.principal.require_access_to(&user)?;
         let limit = limit.0.unwrap_or(LIMIT_DEFAULT);
         if !(1..=LIMIT_MAX).contains(&limit) {
             return Err(Problem::at(Kind::Malformed, "limit", "must be 1 to 100"));
@@ -99,7 +100,7 @@ impl Inbox {
         let before = before.0.as_deref().map(parse_before).transpose()?;
         reads.wait_for(min_cursor.0.as_deref()).await?;
         let shown = state.0.map(Into::into).unwrap_or_default();
-        let owner = (principal.tenant().as_str(), user.as_str());
+        let owner = (caller.principal.tenant().as_str(), user.as_str());
         let page = inbox::page(&reads.pool, owner, shown, before, limit).await?;
         Ok(Json(wire_page(&reads, page)?))
     }
@@ -110,7 +111,7 @@ impl Inbox {
     #[oai(path = "/users/:user_id/inbox/counts", method = "get", operation_id = "getInboxCounts")]
     async fn counts(
         &self,
-        Anyone(principal): Anyone,
+        caller: Caller<Anyone>,
         reads: Data<&Reads>,
         /// Whose inbox.
         user_id: Path<String>,
@@ -119,9 +120,10 @@ impl Inbox {
         min_cursor: Header<Option<String>>,
     ) -> Result<Json<InboxCounts>, Problem> {
         let user = parse_user(user_id.0)?;
-        principal.require_access_to(&user)?;
+        caller.principal.require_access_to(&user)?;
         reads.wait_for(min_cursor.0.as_deref()).await?;
-        let standing = inbox::standing(&reads.pool, principal.tenant().as_str(), user.as_str()).await?;
+        let standing =
+            inbox::standing(&reads.pool, caller.principal.tenant().as_str(), user.as_str()).await?;
         Ok(Json(InboxCounts {
             unread: standing.counts.unread,
             unseen: standing.counts.unseen,

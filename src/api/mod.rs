@@ -28,6 +28,7 @@ use crate::auth::Authenticator;
 use crate::commands::Commands;
 use crate::gateway::Gateway;
 use reads::Reads;
+use request::Backend;
 
 /// What the routes serve from.
 pub struct Parts {
@@ -67,7 +68,7 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
         .at("/v1/users/:user_id/inbox/stream", poem::get(live::open_stream))
         .at("/health/live", poem::get(health::live))
         .at("/health/ready", poem::get(health::ready))
-        .data(commands)
+        .data(Backend { commands, reads: reads.clone() })
         .data(reads)
         .data(authenticator)
         .data(gateway)

@@ -1,25 +1,21 @@
 //! Single notifications: create, look at, mark, deliver, retry, cancel.
 
-use std::sync::Arc;
-
 use cqrs_es::Aggregate;
-use poem::Request;
 use poem::web::Data;
-use poem_openapi::param::{Header, Path};
+use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use serde::Deserialize;
 use tidings_domain::notification::{Action, Notification as Aggregated, Outcome};
 use tidings_projections::notification::Overview;
 
-use super::body::{Body, Nothing, OptionalBody};
-use super::credentials::{Anyone, Service};
+use super::body::{Body, CommandBody, OptionalBody};
+use super::credentials::{Anyone, Caller, Service};
 use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_id};
-use super::request::context;
+use super::request::{Backend, Command, Key};
 use super::wire::{Channel, CreateNotification, Notification, Receipt};
-use crate::auth::Principal;
-use crate::commands::{Commands, Done};
+use crate::commands::Done;
 
 /// Characters of a reported error.
 const ERROR_CHARS_MAX: usize = 1_000;
@@ -89,8 +85,6 @@ struct RetryDelivery {
     channel: Option<Channel>,
 }
 
-type Key = Header<Option<String>>;
-
 #[OpenApi(prefix_path = "/v1")]
 impl Notifications {
     /// Create a notification
@@ -99,19 +93,15 @@ impl Notifications {
     #[oai(path = "/notifications", method = "post", operation_id = "createNotification")]
     async fn create(
         &self,
-        Service(principal): Service,
-        commands: Data<&Arc<Commands>>,
-        reads: Data<&Reads>,
-        request: &Request,
+        command: Command<Service, Body<CreateNotification>>,
         /// Makes a repetition harmless.
         #[oai(name = "Idempotency-Key")]
         key: Key,
-        body: Body<CreateNotification>,
     ) -> Result<CreatedResponse, Problem> {
-        let create = body.parse::<CreateNotification>()?.into_command()?;
-        let context = context(principal, request, &key, &body.bytes)?;
-        let done = commands.create(&context, create).await?;
-        let (receipt, cursor, replayed) = receipt(&reads, done);
+        let create = command.body.parse::<CreateNotification>()?.into_command()?;
+        let context = command.context(&key)?;
+        let done = command.backend.commands.create(&context, create).await?;
+        let (receipt, cursor, replayed) = receipt(&command.backend.reads, done);
         Ok(CreatedResponse::Created(receipt, cursor, replayed))
     }
 
@@ -121,16 +111,16 @@ impl Notifications {
     #[oai(path = "/notifications/:id", method = "get", operation_id = "getNotification")]
     async fn get(
         &self,
-        Service(principal): Service,
-        reads: Data<&Reads>,
+        caller: Caller<Service>,
+        backend: Data<&Backend>,
         /// The notification.
         id: Path<String>,
     ) -> Result<Json<Notification>, Problem> {
-        let id = parse_id(&id)?;
+        let (id, reads) = (parse_id(&id)?, &backend.reads);
         let ids = [id.to_string()];
         let events = reads.reader.of_aggregates(&reads.pool, Aggregated::TYPE, &ids).await?;
         let overview = Overview::fold(&events)
-            .filter(|overview| overview.created.tenant == *principal.tenant())
+            .filter(|overview| overview.created.tenant == *caller.principal.tenant())
             .ok_or_else(|| Problem::new(Kind::NotFound, "there is no such notification"))?;
         Ok(Json(Notification::new(&overview, reads.history.cursor(overview.position))))
     }
@@ -141,18 +131,15 @@ impl Notifications {
     #[oai(path = "/notifications/:id/read", method = "post", operation_id = "markNotificationRead")]
     async fn read(
         &self,
-        Anyone(principal): Anyone,
-        commands: Data<&Arc<Commands>>,
-        reads: Data<&Reads>,
-        request: &Request,
+        command: Command<Anyone>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
         #[oai(name = "Idempotency-Key")]
         key: Key,
-        body: OptionalBody<Nothing>,
     ) -> Result<DoneResponse, Problem> {
-        mark(principal, (&commands, &reads), request, (&id, &key, &body), Action::MarkRead).await
+        command.body.parse()?;
+        command.act(&id, &key, Action::MarkRead).await
     }
 
     /// Mark as unread
@@ -161,18 +148,15 @@ impl Notifications {
     #[oai(path = "/notifications/:id/unread", method = "post", operation_id = "markNotificationUnread")]
     async fn unread(
         &self,
-        Anyone(principal): Anyone,
-        commands: Data<&Arc<Commands>>,
-        reads: Data<&Reads>,
-        request: &Request,
+        command: Command<Anyone>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
         #[oai(name = "Idempotency-Key")]
         key: Key,
-        body: OptionalBody<Nothing>,
     ) -> Result<DoneResponse, Problem> {
-        mark(principal, (&commands, &reads), request, (&id, &key, &body), Action::MarkUnread).await
+        command.body.parse()?;
+        command.act(&id, &key, Action::MarkUnread).await
     }
 
     /// Mark as seen
@@ -181,18 +165,15 @@ impl Notifications {
     #[oai(path = "/notifications/:id/seen", method = "post", operation_id = "markNotificationSeen")]
     async fn seen(
         &self,
-        Anyone(principal): Anyone,
-        commands: Data<&Arc<Commands>>,
-        reads: Data<&Reads>,
-        request: &Request,
+        command: Command<Anyone>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
         #[oai(name = "Idempotency-Key")]
         key: Key,
-        body: OptionalBody<Nothing>,
     ) -> Result<DoneResponse, Problem> {
-        mark(principal, (&commands, &reads), request, (&id, &key, &body), Action::MarkSeen).await
+        command.body.parse()?;
+        command.act(&id, &key, Action::MarkSeen).await
     }
 
     /// Archive
@@ -201,18 +182,15 @@ impl Notifications {
     #[oai(path = "/notifications/:id/archive", method = "post", operation_id = "archiveNotification")]
     async fn archive(
         &self,
-        Anyone(principal): Anyone,
-        commands: Data<&Arc<Commands>>,
-        reads: Data<&Reads>,
-        request: &Request,
+        command: Command<Anyone>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
         #[oai(name = "Idempotency-Key")]
         key: Key,
-        body: OptionalBody<Nothing>,
     ) -> Result<DoneResponse, Problem> {
-        mark(principal, (&commands, &reads), request, (&id, &key, &body), Action::Archive).await
+        command.body.parse()?;
+        command.act(&id, &key, Action::Archive).await
     }
 
     /// Take out of the archive
@@ -221,18 +199,15 @@ impl Notifications {
     #[oai(path = "/notifications/:id/unarchive", method = "post", operation_id = "unarchiveNotification")]
     async fn unarchive(
         &self,
-        Anyone(principal): Anyone,
-        commands: Data<&Arc<Commands>>,
-        reads: Data<&Reads>,
-        request: &Request,
+        command: Command<Anyone>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
         #[oai(name = "Idempotency-Key")]
         key: Key,
-        body: OptionalBody<Nothing>,
     ) -> Result<DoneResponse, Problem> {
-        mark(principal, (&commands, &reads), request, (&id, &key, &body), Action::Unarchive).await
+        command.body.parse()?;
+        command.act(&id, &key, Action::Unarchive).await
     }
 
     /// Cancel
@@ -241,18 +216,15 @@ impl Notifications {
     #[oai(path = "/notifications/:id/cancel", method = "post", operation_id = "cancelNotification")]
     async fn cancel(
         &self,
-        Service(principal): Service,
-        commands: Data<&Arc<Commands>>,
-        reads: Data<&Reads>,
-        request: &Request,
+        command: Command<Service>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
         #[oai(name = "Idempotency-Key")]
         key: Key,
-        body: OptionalBody<Nothing>,
     ) -> Result<DoneResponse, Problem> {
-        mark(principal, (&commands, &reads), request, (&id, &key, &body), Action::Cancel).await
+        command.body.parse()?;
+        command.act(&id, &key, Action::Cancel).await
     }
 
     /// Report the outcome of a delivery
@@ -261,21 +233,15 @@ impl Notifications {
     #[oai(path = "/notifications/:id/deliver", method = "post", operation_id = "reportNotificationDelivery")]
     async fn deliver(
         &self,
-        Service(principal): Service,
-        commands: Data<&Arc<Commands>>,
-        reads: Data<&Reads>,
-        request: &Request,
+        command: Command<Service, Body<ReportDelivery>>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
         #[oai(name = "Idempotency-Key")]
         key: Key,
-        body: Body<ReportDelivery>,
     ) -> Result<DoneResponse, Problem> {
-        let action = body.parse::<ReportDelivery>()?.into_action()?;
-        let context = context(principal, request, &key, &body.bytes)?;
-        let done = commands.act(&context, parse_id(&id)?, action).await?;
-        Ok(done_response(&reads, done))
+        let action = command.body.parse::<ReportDelivery>()?.into_action()?;
+        command.act(&id, &key, action).await
     }
 
     /// Retry a failed delivery
@@ -284,21 +250,26 @@ impl Notifications {
     #[oai(path = "/notifications/:id/retry", method = "post", operation_id = "retryNotificationDelivery")]
     async fn retry(
         &self,
-        Service(principal): Service,
-        commands: Data<&Arc<Commands>>,
-        reads: Data<&Reads>,
-        request: &Request,
+        command: Command<Service, OptionalBody<RetryDelivery>>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
         #[oai(name = "Idempotency-Key")]
         key: Key,
-        body: OptionalBody<RetryDelivery>,
     ) -> Result<DoneResponse, Problem> {
-        let channel = body.parse()?.unwrap_or_default().channel.map(Into::into);
-        let context = context(principal, request, &key, &body.bytes)?;
-        let done = commands.act(&context, parse_id(&id)?, Action::Retry { channel }).await?;
-        Ok(done_response(&reads, done))
+        let channel = command.body.parse()?.unwrap_or_default().channel.map(Into::into);
+        command.act(&id, &key, Action::Retry { channel }).await
+    }
+}
+
+impl<C, B: CommandBody> Command<C, B> {
+    /// Executes one action on one notification.
+    async fn act(&self, id: &str, key: &Key, action: Action) -> Result<DoneResponse, Problem> {
+        let id = parse_id(id)?;
+        let context = self.context(key)?;
+        let done = self.backend.commands.act(&context, id, action).await?;
+        let (receipt, cursor, replayed) = receipt(&self.backend.reads, done);
+        Ok(DoneResponse::Done(receipt, cursor, replayed))
     }
 }
 
@@ -318,25 +289,6 @@ impl ReportDelivery {
         };
         Ok(Action::Deliver { channel: self.channel.into(), attempt: self.attempt, outcome })
     }
-}
-
-/// A command whose body says nothing.
-async fn mark(
-    principal: Principal,
-    (commands, reads): (&Commands, &Reads),
-    request: &Request,
-    (id, key, body): (&str, &Key, &OptionalBody<Nothing>),
-    action: Action,
-) -> Result<DoneResponse, Problem> {
-    let id = parse_id(id)?;
-    body.parse()?;
-    let context = context(principal, request, key, &body.bytes)?;
-    Ok(done_response(reads, commands.act(&context, id, action).await?))
-}
-
-fn done_response(reads: &Reads, done: Done) -> DoneResponse {
-    let (receipt, cursor, replayed) = receipt(reads, done);
-    DoneResponse::Done(receipt, cursor, replayed)
 }
 
 fn receipt(reads: &Reads, done: Done) -> (Json<Receipt>, String, Option<bool>) {

@@ -27,6 +27,8 @@ const ROOT_API_KEY_CHARACTERS_MIN: usize = 32;
 const JWT_SECRET_BYTES_MIN: usize = 32;
 const DATABASE_CONNECTIONS_MAX: u32 = 500;
 const DATABASE_CONNECTIONS_DEFAULT: u32 = 10;
+/// The HTTP library announces itself at `info`; we do that ourselves.
+const LOG_LEVEL_DEFAULT: &str = "info,poem=warn";
 
 /// The settings as flags. Each is also an environment variable, a file named by the variable with `_FILE` behind it, and a key of
 /// `tidings.toml`; the first of these that is there counts.
@@ -163,14 +165,15 @@ impl Config {
         let secret =
             |setting, flag: &Option<Secret>| sources.find(setting, flag.as_ref().map(Secret::expose));
 
+        let parsed = |found: Option<Found>, expected, parse: fn(&str) -> Option<Secret>| {
+            found.map(|found| found.parse_secret(expected, parse)).transpose()
+        };
         let config = Self {
-            listen: plain("listen", &flags.listen)?.map_or(
-                Ok(SocketAddr::from(([127, 0, 0, 1], 8080))),
-                |found| {
-                    found.parse("an IP address and a port, as 127.0.0.1:8080 or [::]:8080", |text| {
-                        text.parse().ok()
-                    })
-                },
+            listen: or_default(
+                plain("listen", &flags.listen)?,
+                SocketAddr::from(([127, 0, 0, 1], 8080)),
+                "an IP address and a port, as 127.0.0.1:8080 or [::]:8080",
+                |text| text.parse().ok(),
             )?,
             database_url: url(
                 secret("database_url", &flags.database_url)?,
@@ -184,58 +187,65 @@ impl Config {
             )?,
             data_dir: plain("data_dir", &flags.data_dir)?
                 .map_or_else(|| "./data".into(), |found| found.value.into()),
-            root_api_key: secret("root_api_key", &flags.root_api_key)?
-                .map(|found| {
-                    found.parse_secret("32 or more characters", |text| {
-                        (text.chars().count() >= ROOT_API_KEY_CHARACTERS_MIN).then(|| text.to_owned().into())
-                    })
-                })
-                .transpose()?,
-            jwt_secret: secret("jwt_secret", &flags.jwt_secret)?
-                .map(|found| {
-                    found.parse_secret("32 or more bytes", |text| {
-                        (text.len() >= JWT_SECRET_BYTES_MIN).then(|| text.to_owned().into())
-                    })
-                })
-                .transpose()?,
+            root_api_key: parsed(
+                secret("root_api_key", &flags.root_api_key)?,
+                "32 or more characters",
+                |text| (text.chars().count() >= ROOT_API_KEY_CHARACTERS_MIN).then(|| text.to_owned().into()),
+            )?,
+            jwt_secret: parsed(secret("jwt_secret", &flags.jwt_secret)?, "32 or more bytes", |text| {
+                (text.len() >= JWT_SECRET_BYTES_MIN).then(|| text.to_owned().into())
+            })?,
             jwt_audience: plain("jwt_audience", &flags.jwt_audience)?.map(|found| found.value),
             jwt_issuer: plain("jwt_issuer", &flags.jwt_issuer)?.map(|found| found.value),
             master_key: secret("master_key", &flags.master_key)?
                 .map(|found| found.parse_secret("64 hex digits", MasterKey::from_hex))
                 .transpose()?,
-            allowed_origins: plain("allowed_origins", &flags.allowed_origins)?.map_or(
-                Ok(Vec::new()),
-                |found| {
-                    found.parse(
-                        "origins as https://app.example.com, without a path, separated by commas",
-                        |text| text.split(',').map(|origin| parse_origin(origin.trim())).collect(),
-                    )
-                },
+            allowed_origins: or_default(
+                plain("allowed_origins", &flags.allowed_origins)?,
+                Vec::new(),
+                "origins as https://app.example.com, without a path, separated by commas",
+                |text| text.split(',').map(|origin| parse_origin(origin.trim())).collect(),
             )?,
-            database_connections_max: plain("database_connections_max", &flags.database_connections_max)?
-                .map_or(Ok(DATABASE_CONNECTIONS_DEFAULT), |found| {
-                    found.parse("a number from 1 to 500", |text| {
-                        text.parse().ok().filter(|number| (1..=DATABASE_CONNECTIONS_MAX).contains(number))
-                    })
-                })?,
-            log_format: plain("log_format", &flags.log_format)?.map_or(Ok(LogFormat::Text), |found| {
-                found.parse("text or json", |text| match text {
-                    "text" => Some(LogFormat::Text),
-                    "json" => Some(LogFormat::Json),
-                    _ => None,
-                })
-            })?,
-            log_level: plain("log_level", &flags.log_level)?.map_or(Ok("info".to_owned()), |found| {
-                found.parse(
-                    "error, warn, info, debug or trace, or directives as info,tidings=debug",
-                    parse_log_level,
-                )
-            })?,
+            database_connections_max: or_default(
+                plain("database_connections_max", &flags.database_connections_max)?,
+                DATABASE_CONNECTIONS_DEFAULT,
+                "a number from 1 to 500",
+                |text| text.parse().ok().filter(|number| (1..=DATABASE_CONNECTIONS_MAX).contains(number)),
+            )?,
+            log_format: or_default(
+                plain("log_format", &flags.log_format)?,
+                LogFormat::Text,
+                "text or json",
+                parse_log_format,
+            )?,
+            log_level: or_default(
+                plain("log_level", &flags.log_level)?,
+                LOG_LEVEL_DEFAULT.to_owned(),
+                "error, warn, info, debug or trace, or directives as info,tidings=debug",
+                parse_log_level,
+            )?,
         };
         match (&config.database_url, &config.master_key) {
             (Some(_), None) => Err(ConfigError::MasterKeyMissing),
             _ => Ok(config),
         }
+    }
+}
+
+fn or_default<T>(
+    found: Option<Found>,
+    default: T,
+    expected: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<T, ConfigError> {
+    found.map_or(Ok(default), |found| found.parse(expected, parse))
+}
+
+fn parse_log_format(text: &str) -> Option<LogFormat> {
+    match text {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
     }
 }
 

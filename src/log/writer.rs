@@ -267,8 +267,10 @@ impl Writer {
             }
         };
         let jobs = call.iter().map(|pending| &pending.job);
-        let answer =
-            tokio::time::timeout(CALL_TIMEOUT, append::append(&mut connection, jobs, uncertain_since)).await;
+        let sent = Instant::now();
+        let answer = append::append(&mut connection, jobs, uncertain_since);
+        let answer = tokio::time::timeout(CALL_TIMEOUT, answer).await;
+        tracing::trace!(jobs = call.len(), elapsed_us = sent.elapsed().as_micros(), "append");
         let result = answer.map_err(|_| CallError::Lost(sqlx::Error::PoolTimedOut))?.map_err(CallError::of);
         if !matches!(result, Err(CallError::Lost(_))) {
             self.connection = Some(connection);

@@ -185,9 +185,15 @@ async fn nothing_crosses_from_one_tenant_to_another() {
     // Two inboxes of one name.
     let request = service.as_user(&token, "GET", INBOX).header("tidings-min-cursor", &cursor);
     let page = service.send(request).await.expect(200).json();
-    assert_eq!((&page["items"][0]["id"], &page["items"][1], &page["unread"]), (&theirs.into(), &Value::Null, &1.into()));
+    assert_eq!(
+        (&page["items"][0]["id"], &page["items"][1], &page["unread"]),
+        (&theirs.into(), &Value::Null, &1.into())
+    );
     let page = service.inbox("alice", "").await;
-    assert_eq!((&page["items"][0]["id"], &page["items"][1], &page["unread"]), (&ours.into(), &Value::Null, &1.into()));
+    assert_eq!(
+        (&page["items"][0]["id"], &page["items"][1], &page["unread"]),
+        (&ours.into(), &Value::Null, &1.into())
+    );
     let read = service.as_user(&token, "POST", &format!("/v1/notifications/{theirs}/read"));
     service.send(read).await.expect(200);
     assert_eq!(service.counts("alice").await, (1, 1), "ours is as unread as before");

@@ -29,7 +29,11 @@ async fn what_is_wrong_fails_alone_and_the_rest_is_created_in_order() {
     assert_eq!(statuses, [201, 422, 201, 422, 422, 422, 413, 201]);
     for (result, pointer) in [(1, "/content/title"), (3, "/colour"), (4, ""), (5, "/user_id")] {
         let problem = &results[result]["problem"];
-        assert_eq!((&problem["type"], &problem["status"]), (&"invalid-request".into(), &422.into()), "{problem}");
+        assert_eq!(
+            (&problem["type"], &problem["status"]),
+            (&"invalid-request".into(), &422.into()),
+            "{problem}"
+        );
         assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
     }
     assert_eq!(results[6]["problem"]["type"], "payload-too-large");
@@ -38,7 +42,8 @@ async fn what_is_wrong_fails_alone_and_the_rest_is_created_in_order() {
     let titles: Vec<&Value> = page["items"].as_array().unwrap().iter().map(|item| &item["title"]).collect();
     assert_eq!(titles, ["third", "second", "first"]);
     let created: Vec<&Value> = [0, 2, 7].iter().map(|result| &results[*result]["id"]).collect();
-    let listed: Vec<&Value> = page["items"].as_array().unwrap().iter().map(|item| &item["id"]).rev().collect();
+    let listed: Vec<&Value> =
+        page["items"].as_array().unwrap().iter().map(|item| &item["id"]).rev().collect();
     assert_eq!(created, listed);
     assert_eq!(answer.header("tidings-cursor"), results[7]["cursor"].as_str(), "the last one's");
 }
@@ -64,7 +69,10 @@ async fn a_keyed_batch_that_is_repeated_gives_the_first_answer_and_does_nothing(
 
     let second = service.post_keyed(BATCH, &body, "nightly").await.expect(200);
     assert_eq!(second.header("idempotent-replayed"), Some("true"));
-    assert_eq!((second.json(), second.header("tidings-cursor")), (first.json(), first.header("tidings-cursor")));
+    assert_eq!(
+        (second.json(), second.header("tidings-cursor")),
+        (first.json(), first.header("tidings-cursor"))
+    );
     assert_eq!(service.head().await, head);
 
     let other = service.post_keyed(BATCH, &json!({"notifications": [valid("one")]}), "nightly").await;

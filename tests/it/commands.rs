@@ -25,11 +25,13 @@ async fn names(service: &Service, id: &str) -> Vec<String> {
 async fn a_delivery_fails_is_dead_lettered_is_retried_and_succeeds() {
     let service = Service::start().await;
     let id = service.create("alice").await;
-    let one = |status: &str, attempt: u32| json!([{"channel": "in_app", "status": status, "attempt": attempt}]);
+    let one =
+        |status: &str, attempt: u32| json!([{"channel": "in_app", "status": status, "attempt": attempt}]);
     assert_eq!(look(&service, &id).await["deliveries"], one("pending", 1));
     assert_eq!(retry(&service, &id, Value::Null).await.problem(409), "invalid-state", "nothing has failed");
 
-    let failure = json!({"channel": "in_app", "outcome": "failed", "attempt": 1, "error": "the device is gone"});
+    let failure =
+        json!({"channel": "in_app", "outcome": "failed", "attempt": 1, "error": "the device is gone"});
     deliver(&service, &id, failure.clone()).await.expect(200);
     let mut dead = one("dead_lettered", 1);
     dead[0]["error"] = "the device is gone".into();
@@ -41,7 +43,11 @@ async fn a_delivery_fails_is_dead_lettered_is_retried_and_succeeds() {
     retry(&service, &id, json!({"channel": "in_app"})).await.expect(200);
     assert_eq!(look(&service, &id).await["deliveries"][0]["status"], "pending");
     let stale = json!({"channel": "in_app", "outcome": "delivered", "attempt": 1});
-    assert_eq!(deliver(&service, &id, stale).await.problem(409), "invalid-state", "attempt 2 is the current one");
+    assert_eq!(
+        deliver(&service, &id, stale).await.problem(409),
+        "invalid-state",
+        "attempt 2 is the current one"
+    );
     deliver(&service, &id, late.clone()).await.expect(200);
     assert_eq!(look(&service, &id).await["deliveries"], one("delivered", 2), "the error was overcome");
 
@@ -75,7 +81,10 @@ async fn a_cancelled_notification_takes_no_further_command() {
     let id = service.create("alice").await;
     service.mark(&id, "cancel").await;
     let cancelled = look(&service, &id).await;
-    assert_eq!((&cancelled["status"], &cancelled["deliveries"][0]["status"]), (&"cancelled".into(), &"cancelled".into()));
+    assert_eq!(
+        (&cancelled["status"], &cancelled["deliveries"][0]["status"]),
+        (&"cancelled".into(), &"cancelled".into())
+    );
     let head = service.head().await;
     for word in ["read", "unread", "seen", "archive", "unarchive", "retry"] {
         let answer = service.post(&format!("/v1/notifications/{id}/{word}"), &Value::Null).await;
@@ -128,7 +137,10 @@ async fn events_say_who_did_what_in_which_request_and_are_listed_page_by_page() 
     assert_eq!((&created["sequence"], &created["user_id"]), (&1.into(), &"alice".into()));
     assert_eq!((&created["aggregate_type"], &created["aggregate_id"]), (&"notification".into(), &id.into()));
     let metadata = &read["metadata"];
-    assert_eq!((&metadata["actor"], &metadata["request_id"]), (&"user:alice".into(), &"from-the-bell".into()));
+    assert_eq!(
+        (&metadata["actor"], &metadata["request_id"]),
+        (&"user:alice".into(), &"from-the-bell".into())
+    );
     assert_eq!((&metadata["tenant"], &created["metadata"]["actor"]), (&"default".into(), &"key:root".into()));
     for name in ["command_id", "correlation_id", "causation_id"] {
         assert!(metadata[name].is_string(), "{name}");

@@ -49,7 +49,8 @@ async fn a_wrong_setting_stops_the_start_with_one_line_that_names_it() {
         ("TIDINGS_DATABASE_URL", "mysql://localhost"),
         ("TIDINGS_REDIS_URL", "localhost:6379"),
     ] {
-        let ended = run_to_end(crate::support::tidings("serve", folder.path(), &[(name.into(), value.into())]));
+        let ended =
+            run_to_end(crate::support::tidings("serve", folder.path(), &[(name.into(), value.into())]));
         assert_eq!((ended.code, ended.output.as_str()), (Some(1), ""), "{name}");
         assert_eq!(ended.errors.lines().count(), 1, "{name}: {}", ended.errors);
         assert!(ended.errors.contains(name), "{name}: {}", ended.errors);

@@ -37,7 +37,8 @@ fn watch(command: &str) -> (Child, Receiver<String>) {
 
 fn line_with(lines: &Receiver<String>, text: &str) -> String {
     loop {
-        let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("a line with {text:?} should come"));
+        let line =
+            lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("a line with {text:?} should come"));
         if line.contains(text) {
             return line;
         }
@@ -54,7 +55,9 @@ fn output(command: &str) -> Value {
 async fn the_printed_commands_work_word_for_word() {
     let mut service = Service::start().await;
     let commands = commands_in(&service.lines_to("/docs"));
-    let [create, stream, look] = commands.as_slice() else { panic!("three commands are printed: {commands:?}") };
+    let [create, stream, look] = commands.as_slice() else {
+        panic!("three commands are printed: {commands:?}")
+    };
 
     let (mut curl, lines) = watch(stream);
     line_with(&lines, "event: welcome");
@@ -85,7 +88,10 @@ async fn health_docs_and_the_document_answer_without_credentials() {
         ("/openapi.json", "application/json", "/v1/notifications/batch"),
     ] {
         let answer = service.send(service.request("GET", path)).await.expect(200);
-        assert!(answer.header("content-type").is_some_and(|found| found.starts_with(kind)), "{path}: {answer:?}");
+        assert!(
+            answer.header("content-type").is_some_and(|found| found.starts_with(kind)),
+            "{path}: {answer:?}"
+        );
         assert!(answer.body.contains(text), "{path}");
     }
 }

@@ -12,7 +12,8 @@ const REPLAYED: &str = "idempotent-replayed";
 #[tokio::test]
 async fn of_thirty_two_posts_at_once_with_one_key_one_creates_and_all_get_its_answer() {
     let service = Service::start().await;
-    let posts = (0..32).map(|_| async { service.post_keyed(CREATE, &note("alice"), "once").await.expect(201) });
+    let posts =
+        (0..32).map(|_| async { service.post_keyed(CREATE, &note("alice"), "once").await.expect(201) });
     let answers = futures_util::future::join_all(posts).await;
     let bodies: HashSet<&str> = answers.iter().map(|answer| answer.body.as_str()).collect();
     assert_eq!(bodies.len(), 1, "{bodies:?}");

@@ -13,6 +13,7 @@ mod first_minute;
 mod idempotency;
 mod inbox;
 mod mirror;
+mod nodes;
 mod openapi;
 mod recovery;
 mod sealed;

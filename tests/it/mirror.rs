@@ -14,7 +14,8 @@ async fn entries(service: &Service, after: &str, count: usize) -> Vec<redis::str
     let (mut after, mut found) = (after.to_owned(), Vec::new());
     while found.len() < count {
         let options = StreamReadOptions::default().block(PATIENCE.as_millis() as usize);
-        let reply: Option<StreamReadReply> = redis.xread_options(&[STREAM], &[&after], &options).await.unwrap();
+        let reply: Option<StreamReadReply> =
+            redis.xread_options(&[STREAM], &[&after], &options).await.unwrap();
         let reply = reply.expect("entries come");
         found.extend(reply.keys.into_iter().flat_map(|key| key.ids));
         after = found.last().map_or(after, |entry| entry.id.clone());

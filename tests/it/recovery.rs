@@ -24,7 +24,9 @@ async fn whole_inbox(service: &Service) -> Vec<String> {
     let (mut ids, mut query) = (Vec::new(), "limit=100".to_owned());
     loop {
         let page = service.inbox("alice", &query).await;
-        ids.extend(page["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+        ids.extend(
+            page["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()),
+        );
         match page["next"].as_str() {
             Some(next) => query = format!("limit=100&before={next}"),
             None => break,
@@ -53,7 +55,8 @@ async fn check(service: &Service, acknowledged: &[String], last_seen: &str) {
     let seen = usize::try_from(welcome["unread"].as_i64().unwrap()).unwrap();
     let mut frames = socket.frames_to_sync().await;
     assert_eq!(frames.pop().unwrap()["unread"], everything);
-    let resumed: Vec<&str> = frames.iter().map(|frame| frame["notification"]["id"].as_str().unwrap()).collect();
+    let resumed: Vec<&str> =
+        frames.iter().map(|frame| frame["notification"]["id"].as_str().unwrap()).collect();
     assert_eq!(resumed, inbox[seen..]);
 }
 

@@ -5,7 +5,8 @@ use sqlx::PgConnection;
 
 use crate::support::{Service, run_to_end};
 
-const WORDS: [&str; 5] = ["Salary cut", "See you at the doctor", "https://clinic.example", "diagnosis", "bad news"];
+const WORDS: [&str; 5] =
+    ["Salary cut", "See you at the doctor", "https://clinic.example", "diagnosis", "bad news"];
 
 async fn stored_text(sql: &mut PgConnection) -> String {
     let rows: Vec<(String,)> = sqlx::query_as(
@@ -73,5 +74,9 @@ async fn another_master_key_stops_the_start_with_one_line() {
     assert_eq!(ended.output, "");
 
     service.start_again().await;
-    assert_eq!(service.inbox("alice", "").await["items"][0]["title"], "Hello", "with the right one all is well");
+    assert_eq!(
+        service.inbox("alice", "").await["items"][0]["title"],
+        "Hello",
+        "with the right one all is well"
+    );
 }

@@ -136,6 +136,7 @@ async fn a_long_absence_is_made_up_for_in_order() {
         .collect();
     let batch = json!({"notifications": notifications});
     service.post("/v1/notifications/batch", &batch).await.expect(200);
+    assert_eq!(service.counts("alice").await, (450, 450));
     let (mut socket, _) = Socket::resumed(&service, "alice", text(&welcome, "cursor")).await;
     let mut frames = socket.frames_to_sync().await;
     assert_eq!(counts(&frames.pop().unwrap()), (450, 450));
@@ -194,9 +195,11 @@ async fn all_sockets_of_a_user_show_the_same_and_nobody_elses_shows_anything() {
     foreign.frame("welcome").await;
 
     let id = service.create("alice").await;
-    let read = service.as_user(&token, "POST", &format!("/v1/notifications/{id}/read"));
-    service.send(read).await.expect(200);
-    for name in ["notification.created", "notification.read"] {
+    for word in ["read", "archive"] {
+        let mark = service.as_user(&token, "POST", &format!("/v1/notifications/{id}/{word}"));
+        service.send(mark).await.expect(200);
+    }
+    for name in ["notification.created", "notification.read", "notification.archived"] {
         assert_eq!(phone.event(name).await, laptop.event(name).await);
     }
     let head = service.head().await;

@@ -23,6 +23,7 @@ async fn a_stream_carries_the_frames_of_a_socket_with_their_cursors_as_ids() {
     }
 
     // What a browser does after a disconnect.
+    assert_eq!(service.counts("bob").await, (1, 1));
     let head = service.head().await;
     for (missed, last) in sent.iter().enumerate() {
         let cursor = last.id.as_deref().unwrap();

@@ -7,8 +7,9 @@ use crate::support::{Service, Socket, Stored};
 #[tokio::test]
 async fn an_event_of_an_older_version_is_lifted_for_every_reader() {
     let service = Service::start().await;
-    let id = service.create("alice").await;
     let (mut socket, _) = Socket::of(&service, "alice").await;
+    let id = service.create("alice").await;
+    socket.event("notification.created").await;
     let mut sql = service.sql().await;
     let stored = |sequence, name, version, payload| Stored {
         tenant: "default",
@@ -27,8 +28,7 @@ async fn an_event_of_an_older_version_is_lifted_for_every_reader() {
 
     // The notification, folded from its events.
     let shown = service.get(&format!("/v1/notifications/{id}")).await.expect(200).json();
-    let delivery =
-        json!([{"channel": "in_app", "status": "dead_lettered", "attempt": 1, "error": "the device is gone"}]);
+    let delivery = json!([{"channel": "in_app", "status": "dead_lettered", "attempt": 1, "error": "the device is gone"}]);
     assert_eq!(shown["deliveries"], delivery);
 
     // The log, as its readers list it.
@@ -42,8 +42,12 @@ async fn an_event_of_an_older_version_is_lifted_for_every_reader() {
     let retried = service.post(&format!("/v1/notifications/{id}/retry"), &Value::Null).await;
     retried.expect(200);
     service.mark(&id, "read").await;
-    let names: Vec<Value> =
-        service.events(&format!("aggregate_id={id}")).await.iter().map(|event| event["type"].clone()).collect();
+    let names: Vec<Value> = service
+        .events(&format!("aggregate_id={id}"))
+        .await
+        .iter()
+        .map(|event| event["type"].clone())
+        .collect();
     let story = [
         "notification.created",
         "delivery.failed",

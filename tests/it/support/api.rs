@@ -48,7 +48,8 @@ impl Answer {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let problem = self.json();
         assert_eq!(problem["status"], status, "{self:?}");
-        let words = ["title", "detail"].iter().all(|word| problem[word].as_str().is_some_and(|w| !w.is_empty()));
+        let words =
+            ["title", "detail"].iter().all(|word| problem[word].as_str().is_some_and(|w| !w.is_empty()));
         assert!(words, "{self:?}");
         self.text("type")
     }

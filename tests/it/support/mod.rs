@@ -4,8 +4,8 @@ mod api;
 mod process;
 mod service;
 mod socket;
-mod stream;
 mod store;
+mod stream;
 mod token;
 
 pub use api::{Answer, note};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use reqwest::StatusCode;
@@ -72,7 +73,8 @@ impl Service {
                 return;
             }
             let head = self.get("/v1/events?type=none").await.text("next");
-            let counts = self.request("GET", "/v1/users/nobody/inbox/counts").header("tidings-min-cursor", head);
+            let counts =
+                self.request("GET", "/v1/users/nobody/inbox/counts").header("tidings-min-cursor", head);
             let _ = self.send(counts.header("x-api-key", self.root_key())).await;
         }
         panic!("the service does not become ready");
@@ -129,7 +131,7 @@ impl Service {
     }
 
     /// What a test configured, else what the service generated.
-    fn secret(&self, name: &str) -> String {
+    pub fn secret(&self, name: &str) -> String {
         let variable = format!("TIDINGS_{}", name.to_uppercase());
         match self.settings.iter().find(|(set, _)| *set == variable) {
             Some((_, value)) => value.clone(),
@@ -191,8 +193,12 @@ impl Service {
         }
         let code = process.wait().unwrap().code();
         when_free(&self.data_dir());
-        let left: Vec<i32> = children.into_iter().filter(|pid| is_alive(*pid)).collect();
-        assert!(left.is_empty(), "processes are left: {left:?}");
+        // A process lets go of its lock a moment before it is gone.
+        let deadline = Instant::now() + PATIENCE;
+        while children.iter().any(|pid| is_alive(*pid)) {
+            assert!(Instant::now() < deadline, "processes are left: {children:?}");
+            std::thread::yield_now();
+        }
         code
     }
 

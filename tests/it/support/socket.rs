@@ -113,10 +113,15 @@ impl Socket {
     }
 
     /// The next thing must be the end, with this code.
-    pub async fn expect_close(mut self, code: u16) {
-        match self.next().await {
-            Message::Close(Some(close)) => assert_eq!(u16::from(close.code), code, "{close}"),
-            other => panic!("it should have been closed with {code}: {other:?}"),
+    pub async fn expect_close(self, code: u16) {
+        assert_eq!(self.end().await, Ok(code));
+    }
+
+    /// The code of the end that must come next; the error is what came instead.
+    pub async fn end(mut self) -> Result<u16, String> {
+        match tokio::time::timeout(PATIENCE, self.stream.next()).await {
+            Ok(Some(Ok(Message::Close(Some(close))))) => Ok(close.code.into()),
+            other => Err(format!("{other:?}")),
         }
     }
 }

@@ -10,9 +10,11 @@ use uuid::Uuid;
 
 use super::{PATIENCE, Service};
 
-/// The embedded services as process ids.
+/// The embedded services as process ids; none where the service uses those of others.
 pub async fn children(data_dir: &Path) -> Vec<i32> {
-    let postmaster = std::fs::read_to_string(data_dir.join("postgres/postmaster.pid")).unwrap();
+    let Ok(postmaster) = std::fs::read_to_string(data_dir.join("postgres/postmaster.pid")) else {
+        return Vec::new();
+    };
     let postgres = postmaster.lines().next().unwrap().parse().unwrap();
     let mut redis = redis_in(data_dir).await;
     let info: String = redis::cmd("INFO").arg("server").query_async(&mut redis).await.unwrap();
@@ -58,6 +60,26 @@ impl Service {
         .fetch_one(sql)
         .await
         .unwrap()
+    }
+}
+
+impl Service {
+    /// Another node on the same Postgres and Redis, as in production.
+    pub async fn another_node(&self) -> Self {
+        let data_dir = self.data_dir();
+        let database = format!(
+            "postgres:///tidings?host={}&port=5432&user=tidings&sslmode=disable",
+            data_dir.join("postgres").display()
+        );
+        let redis = format!("redis+unix://{}", data_dir.join("redis/redis.sock").display());
+        Self::start_with(&[
+            ("TIDINGS_DATABASE_URL", &database),
+            ("TIDINGS_REDIS_URL", &redis),
+            ("TIDINGS_MASTER_KEY", &self.secret("master_key")),
+            ("TIDINGS_ROOT_API_KEY", &self.root_key()),
+            ("TIDINGS_JWT_SECRET", &self.jwt_secret()),
+        ])
+        .await
     }
 }
 

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::{Answer, PATIENCE, Service};
 
-type Bytes = Pin<Box<dyn Stream<Item = Vec<u8>> + Send>>;
+/// `None` where the connection broke.
+type Bytes = Pin<Box<dyn Stream<Item = Option<Vec<u8>>> + Send>>;
 
 pub struct Sse {
     bytes: Bytes,
@@ -42,7 +43,7 @@ impl Sse {
         }
         assert_eq!(headers["content-type"], "text/event-stream");
         // A stream that breaks ends like one that is over; tests that care look at what they got.
-        let bytes = response.bytes_stream().map_while(|chunk| chunk.ok().map(Vec::from));
+        let bytes = response.bytes_stream().map(|chunk| chunk.ok().map(Vec::from));
         Ok(Self { bytes: Box::pin(bytes), text: String::new() })
     }
 
@@ -57,7 +58,7 @@ impl Sse {
                 }
             }
             let chunk = tokio::time::timeout(PATIENCE, self.bytes.next()).await.expect("the stream goes on");
-            self.text += &String::from_utf8(chunk?).unwrap().replace("\r\n", "\n");
+            self.text += &String::from_utf8(chunk.flatten()?).unwrap().replace("\r\n", "\n");
         }
     }
 

@@ -1,0 +1,123 @@
+//! Parameters: ids, users, limits and states in paths, queries and headers.
+
+use super::{Refusing, invalid, malformed};
+
+const INBOX: &str = "/v1/users/alice/inbox";
+
+#[tokio::test]
+async fn an_id_that_is_none_cannot_be_parsed() {
+    let mut refusing = Refusing::start().await;
+    let long = "x".repeat(5_000);
+    for id in [
+        "1",
+        "ntf_",
+        "ntf_1",
+        "ntf_01890a5dac96774bbcceb302099a8057",
+        "ntf_01890A5D-AC96-774B-BCCE-B302099A8057",
+        "ntf_%7B01890a5d-ac96-774b-bcce-b302099a8057%7D",
+        "brd_01890a5d-ac96-774b-bcce-b302099a8057",
+        "01890a5d-ac96-774b-bcce-b302099a8057",
+        "ntf_01890a5d-ac96-774b-bcce-b302099a8057%00",
+        "ntf_01890a5d-ac96-774b-bcce-b302099a805%C3%A9",
+        &long,
+    ] {
+        let get = refusing.get(&format!("/v1/notifications/{id}"));
+        refusing.refuse(&format!("get {id}"), get, malformed(&["id"])).await;
+        for word in ["read", "unread", "seen", "archive", "unarchive", "cancel", "retry"] {
+            let post = refusing.post(&format!("/v1/notifications/{id}/{word}"));
+            refusing.refuse(&format!("{word} {id}"), post, malformed(&["id"])).await;
+        }
+        let outcome = serde_json::json!({"channel": "in_app", "outcome": "delivered"});
+        let post = refusing.post(&format!("/v1/notifications/{id}/deliver")).json(&outcome);
+        refusing.refuse(&format!("deliver {id}"), post, malformed(&["id"])).await;
+    }
+    refusing.finish().await;
+}
+
+#[tokio::test]
+async fn a_user_that_can_not_be_cannot_be_parsed() {
+    let mut refusing = Refusing::start().await;
+    let long = "x".repeat(257);
+    for user in ["a%00b", "a%0Ab", "a%C2%85b", &long] {
+        for rest in ["", "/counts", "/stream"] {
+            let read = refusing.get(&format!("/v1/users/{user}/inbox{rest}"));
+            refusing.refuse(&format!("{user}{rest}"), read, malformed(&["user_id"])).await;
+        }
+    }
+    for user in ["", "a%00b", &long] {
+        let list = refusing.get(&format!("/v1/events?user_id={user}"));
+        refusing.refuse(&format!("events of {user:?}"), list, malformed(&["user_id"])).await;
+    }
+    refusing.finish().await;
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_text_cannot_be_parsed() {
+    let mut refusing = Refusing::start().await;
+    for path in ["notifications/%FF", "users/%FF/inbox", "users/%FF/inbox/counts", "users/%FF/inbox/stream"] {
+        let read = refusing.get(&format!("/v1/{path}"));
+        refusing.refuse(path, read, malformed(&[])).await;
+    }
+    let mark = refusing.post("/v1/notifications/%FF/read");
+    refusing.refuse("mark", mark, malformed(&[])).await;
+    refusing.finish().await;
+}
+
+#[tokio::test]
+async fn a_query_outside_of_its_limits_is_refused_by_name() {
+    let mut refusing = Refusing::start().await;
+    for limit in ["0", "-1", "101", "1.5", "ten", "", "99999999999999999999"] {
+        let read = refusing.get(&format!("{INBOX}?limit={limit}"));
+        refusing.refuse(&format!("inbox limit {limit:?}"), read, malformed(&["limit"])).await;
+    }
+    for limit in ["0", "-1", "1001", "ten", ""] {
+        let list = refusing.get(&format!("/v1/events?limit={limit}"));
+        refusing.refuse(&format!("events limit {limit:?}"), list, malformed(&["limit"])).await;
+    }
+    for state in ["", "Active", "new", "active,read"] {
+        let read = refusing.get(&format!("{INBOX}?state={state}"));
+        refusing.refuse(&format!("state {state:?}"), read, malformed(&["state"])).await;
+    }
+    for before in ["", "-1", "xyz", "0x1f", "1F", "ffffffffffffffff", "8000000000000000", "1%00"] {
+        let read = refusing.get(&format!("{INBOX}?before={before}"));
+        refusing.refuse(&format!("before {before:?}"), read, malformed(&["before"])).await;
+    }
+    let list = refusing.get("/v1/events?type=a%00b");
+    refusing.refuse("a type with U+0000", list, invalid(&["type"])).await;
+    let list = refusing.get("/v1/events?aggregate_id=a%00b");
+    refusing.refuse("an aggregate with U+0000", list, invalid(&["aggregate_id"])).await;
+    refusing.finish().await;
+}
+
+#[tokio::test]
+async fn an_idempotency_key_that_is_none_is_refused() {
+    let mut refusing = Refusing::start().await;
+    let long = "k".repeat(256);
+    let note = crate::support::note("alice");
+    for key in [&b""[..], long.as_bytes(), b"a\tb", b"caf\xc3\xa9", b"\xff"] {
+        let value = reqwest::header::HeaderValue::from_bytes(key).unwrap();
+        let create = refusing.post("/v1/notifications").header("idempotency-key", &value).json(&note);
+        refusing.refuse(&format!("create by {value:?}"), create, malformed(&["Idempotency-Key"])).await;
+        let batch = serde_json::json!({"notifications": [note]});
+        let batch = refusing.post("/v1/notifications/batch").header("idempotency-key", &value).json(&batch);
+        refusing.refuse(&format!("batch by {value:?}"), batch, malformed(&["Idempotency-Key"])).await;
+        let mark = refusing.command("read").header("idempotency-key", &value);
+        refusing.refuse(&format!("mark by {value:?}"), mark, malformed(&["Idempotency-Key"])).await;
+    }
+    refusing.finish().await;
+}
+
+#[tokio::test]
+async fn a_request_id_that_is_no_good_is_replaced_and_does_no_harm() {
+    let service = crate::support::Service::start().await;
+    let long = "x".repeat(129);
+    for id in [&b""[..], b"a b", long.as_bytes(), b"\xff", b"good-1"] {
+        let request = service.posting("/v1/notifications", &crate::support::note("alice"));
+        service.send(request.header("x-request-id", id)).await.expect(201);
+    }
+    let events = service.events("").await;
+    let ids: Vec<&str> =
+        events.iter().map(|event| event["metadata"]["request_id"].as_str().unwrap()).collect();
+    assert_eq!(ids[4], "good-1");
+    assert!(ids[..4].iter().all(|id| id.len() == 36), "{ids:?}");
+}
