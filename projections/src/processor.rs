@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{ConnectOptions, Executor, PgConnection};
 use tokio::sync::mpsc;
 
-use crate::inbox::{self, Folded};
+use crate::inbox::{self, Folded, KnownCounters};
 use crate::log::{ReadError, Reader, Recorded, Tail, Watermark};
 
 /// Events folded in one transaction: large enough to amortise its round trips, small enough for a single
@@ -59,9 +59,10 @@ impl InboxProcessor {
     /// Runs until the task is aborted. Nothing ends it from within: what fails is tried again, for ever.
     pub async fn run(self) {
         let mut connection = None;
+        let mut known = KnownCounters::default();
         loop {
             let step = match &mut connection {
-                Some(open) => self.step(open).await,
+                Some(open) => self.step(open, &mut known).await,
                 None => match self.open().await {
                     Ok(open) => {
                         connection = Some(open);
@@ -107,22 +108,26 @@ impl InboxProcessor {
         self.connect.clone().application_name("tidings inbox").options(session).connect().await
     }
 
-    async fn step(&self, connection: &mut PgConnection) -> Result<Step, StepError> {
-        let mut tx = connection.begin().await?;
-        let Some(position) = inbox::lock_checkpoint(&mut *tx).await? else {
-            return Ok(Step::Elsewhere(inbox::checkpoint(&mut *tx).await?));
+    /// One batch. An error leaves a transaction behind, so its connection is not used again.
+    async fn step(
+        &self,
+        connection: &mut PgConnection,
+        known: &mut KnownCounters,
+    ) -> Result<Step, StepError> {
+        let Some(position) = inbox::begin(connection).await? else {
+            let reached = inbox::checkpoint(&mut *connection).await?;
+            connection.execute("ROLLBACK").await?;
+            return Ok(Step::Elsewhere(reached));
         };
         let mut events: Vec<Arc<Recorded>> = self.tail.after(position, BATCH_EVENTS_MAX);
         if events.is_empty() {
-            events = self.reader.after(&mut *tx, position, BATCH_EVENTS_MAX as i64).await?;
+            events = self.reader.after(&mut *connection, position, BATCH_EVENTS_MAX as i64).await?;
         }
         if events.is_empty() {
-            tx.rollback().await?;
+            connection.execute("ROLLBACK").await?;
             return Ok(Step::Idle(position));
         }
-        let folded = inbox::apply(&mut tx, events).await?;
-        tx.commit().await?;
-        Ok(Step::Advanced(folded))
+        Ok(Step::Advanced(inbox::apply(connection, known, events).await?))
     }
 
     fn publish(&self, batch: Committed) {

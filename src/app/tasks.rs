@@ -49,6 +49,7 @@ impl Tasks {
             history: history.clone(),
             committed,
             health,
+            stands_at: None,
         };
         let feed = Feed { client: redis, pool: pool.clone(), reader, history: history.clone(), hub };
         let followers = vec![

@@ -78,7 +78,7 @@ pub struct Flags {
     /// How log lines look, text or json [env: TIDINGS_LOG_FORMAT] [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
-    /// What is logged, as info or info,tidings=debug [env: TIDINGS_LOG_LEVEL] [default: info]
+    /// What is logged, as info or info,tidings=debug [env: TIDINGS_LOG_LEVEL] [default: info,poem=warn]
     #[arg(long, value_name = "LEVELS")]
     pub log_level: Option<String>,
 }

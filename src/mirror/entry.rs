@@ -3,17 +3,17 @@
 //! Fields: `epoch` (first, always), `tenant`, `type`, `event` (the envelope as `/v1/events` lists it), and
 //! where the event concerns a user `user_id`; where it changed his inbox also `unread`, `unseen`, `item`.
 
+use redis::ScriptInvocation;
 use redis::streams::StreamId;
 use tidings_projections::inbox::{Counts, Folded};
 use tidings_projections::log::Epochs;
 
+/// What live inboxes need of an entry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub position: i64,
     pub tenant: String,
     pub event_type: String,
-    /// The envelope as JSON.
-    pub event: String,
     pub user_id: Option<String>,
     pub changed: Option<Changed>,
 }
@@ -33,32 +33,12 @@ impl Entry {
             position: event.position,
             tenant: event.tenant.clone(),
             event_type: event.event_type.clone(),
-            event: event.envelope(epochs).to_string(),
             user_id: event.recipient.clone(),
             changed: folded.change.as_ref().map(|change| Changed {
                 counts: change.counts,
                 item: change.item.to_json(epochs.cursor(event.position)),
             }),
         }
-    }
-
-    /// Names and values in turn, as XADD takes them.
-    pub fn fields(&self, epoch: i64) -> Vec<String> {
-        let mut fields = Vec::with_capacity(16);
-        let mut field = |name: &str, value: String| fields.extend([name.to_owned(), value]);
-        field("epoch", epoch.to_string());
-        field("tenant", self.tenant.clone());
-        field("type", self.event_type.clone());
-        field("event", self.event.clone());
-        if let Some(user_id) = &self.user_id {
-            field("user_id", user_id.clone());
-        }
-        if let Some(changed) = &self.changed {
-            field("unread", changed.counts.unread.to_string());
-            field("unseen", changed.counts.unseen.to_string());
-            field("item", changed.item.clone());
-        }
-        fields
     }
 
     /// The entry and its epoch; `None` for something that Tidings did not write.
@@ -71,14 +51,22 @@ impl Entry {
             }),
             None => None,
         };
-        let entry = Self {
-            position,
-            tenant: id.get("tenant")?,
-            event_type: id.get("type")?,
-            event: id.get("event")?,
-            user_id: id.get("user_id"),
-            changed,
-        };
-        Some((id.get("epoch")?, entry))
+        let (tenant, event_type, user_id) = (id.get("tenant")?, id.get("type")?, id.get("user_id"));
+        Some((id.get("epoch")?, Self { position, tenant, event_type, user_id, changed }))
+    }
+}
+
+/// Adds one entry to the call of `append.lua`: how many words follow, then names and values in turn.
+pub fn add(call: &mut ScriptInvocation<'_>, epoch: i64, folded: &Folded, epochs: &Epochs) {
+    let (event, entry) = (&folded.event, Entry::new(folded, epochs));
+    let optional = usize::from(entry.user_id.is_some()) + 3 * usize::from(entry.changed.is_some());
+    call.arg(2 * (4 + optional));
+    call.arg("epoch").arg(epoch).arg("tenant").arg(entry.tenant);
+    call.arg("type").arg(entry.event_type).arg("event").arg(event.to_json(epochs));
+    if let Some(user_id) = entry.user_id {
+        call.arg("user_id").arg(user_id);
+    }
+    if let Some(Changed { counts, item }) = entry.changed {
+        call.arg("unread").arg(counts.unread).arg("unseen").arg(counts.unseen).arg("item").arg(item);
     }
 }

@@ -65,6 +65,8 @@ pub struct Mirror {
     /// What the projector of this node committed.
     pub committed: mpsc::Receiver<Committed>,
     pub health: tokio::sync::watch::Sender<Health>,
+    /// Where the stream ended at the last check, if that was behind the inbox.
+    pub stands_at: Option<i64>,
 }
 
 /// Whether the stream is current, for the health check.
@@ -129,25 +131,29 @@ impl Mirror {
         connection: &mut Option<MultiplexedConnection>,
         batches: &[Committed],
     ) -> Result<(), MirrorError> {
-        let entries: Vec<Entry> = batches.iter().flatten().map(|folded| self.entry(folded)).collect();
+        let entries: Vec<&Folded> = batches.iter().flatten().collect();
         let connection = self.connected(connection).await?;
         match self.push(connection, &entries, false).await? {
             Pushed::Ok => Ok(()),
-            Pushed::Gap { top } if entries.last().is_none_or(|last| last.position <= top) => Ok(()),
+            Pushed::Gap { top } if entries.last().is_none_or(|last| last.event.position <= top) => Ok(()),
             Pushed::Gap { top } => self.refill(connection, top).await,
             Pushed::Foreign => self.begin(connection).await,
             Pushed::Newer { epoch } => self.meet_newer(epoch).await,
         }
     }
 
-    /// Compares the stream with the inbox's checkpoint and refills what is missing. A stream beyond the
-    /// checkpoint is right: a crash of Postgres rewound the read model, which is folding the same events again.
-    async fn check(&self, connection: &mut Option<MultiplexedConnection>) -> Result<(), MirrorError> {
+    /// Compares the stream with the inbox's checkpoint, and refills what is missing if it has stood still since
+    /// the check before: under load it is always a little behind. A stream beyond the checkpoint is right: a
+    /// crash of Postgres rewound the read model, which is folding the same events again.
+    async fn check(&mut self, connection: &mut Option<MultiplexedConnection>) -> Result<(), MirrorError> {
         let connection = self.connected(connection).await?;
-        let reached = inbox::checkpoint(&self.pool).await?;
+        let stood_at = self.stands_at.take();
         match self.push(connection, &[], false).await? {
-            Pushed::Gap { top } if top < reached => self.refill(connection, top).await,
-            Pushed::Foreign if reached > 0 => self.begin(connection).await,
+            Pushed::Gap { top } if inbox::checkpoint(&self.pool).await? > top => {
+                self.stands_at = Some(top);
+                if stood_at == Some(top) { self.refill(connection, top).await } else { Ok(()) }
+            }
+            Pushed::Foreign if inbox::checkpoint(&self.pool).await? > 0 => self.begin(connection).await,
             Pushed::Newer { epoch } => self.meet_newer(epoch).await,
             Pushed::Ok | Pushed::Gap { .. } | Pushed::Foreign => Ok(()),
         }
@@ -160,7 +166,7 @@ impl Mirror {
         if entries.is_empty() {
             return Ok(());
         }
-        match self.push(connection, &entries, true).await? {
+        match self.push(connection, &entries.iter().collect::<Vec<_>>(), true).await? {
             Pushed::Ok => self.refill(connection, from + entries.len() as i64).await,
             Pushed::Gap { top } => self.refill(connection, top).await,
             Pushed::Foreign => Ok(()),
@@ -168,11 +174,13 @@ impl Mirror {
         }
     }
 
+    /// Copies what the stream lacks up to where the inbox is now; what comes after arrives by itself.
     async fn refill(&self, connection: &mut MultiplexedConnection, mut top: i64) -> Result<(), MirrorError> {
-        loop {
+        let reached = inbox::checkpoint(&self.pool).await?;
+        while top < reached {
             let entries = self.page(top).await?;
-            let Some(last) = entries.last().map(|e| e.position) else { return Ok(()) };
-            top = match self.push(connection, &entries, false).await? {
+            let Some(last) = entries.last().map(|e| e.event.position) else { return Ok(()) };
+            top = match self.push(connection, &entries.iter().collect::<Vec<_>>(), false).await? {
                 Pushed::Ok => last,
                 // A rival was faster, or Redis was flushed: go on from where it stands, or at the next check.
                 Pushed::Gap { top: theirs } if theirs != top => theirs,
@@ -180,15 +188,11 @@ impl Mirror {
                 Pushed::Newer { epoch } => return self.meet_newer(epoch).await,
             };
         }
+        Ok(())
     }
 
-    async fn page(&self, after: i64) -> Result<Vec<Entry>, MirrorError> {
-        let folded = inbox::folded_after(&self.pool, &self.reader, after, REFILL_PAGE).await?;
-        Ok(folded.iter().map(|folded| self.entry(folded)).collect())
-    }
-
-    fn entry(&self, folded: &Folded) -> Entry {
-        Entry::new(folded, &self.history.epochs())
+    async fn page(&self, after: i64) -> Result<Vec<Folded>, MirrorError> {
+        Ok(inbox::folded_after(&self.pool, &self.reader, after, REFILL_PAGE).await?)
     }
 
     /// A greater epoch in the stream is either one this node has not heard of yet, or proof that its database
@@ -204,22 +208,19 @@ impl Mirror {
     async fn push(
         &self,
         connection: &mut MultiplexedConnection,
-        entries: &[Entry],
+        entries: &[&Folded],
         begin: bool,
     ) -> Result<Pushed, RedisError> {
         let script = Script::new(include_str!("append.lua"));
-        let epoch = self.history.epochs().current().number;
+        let epochs = self.history.epochs();
+        let epoch = epochs.current().number;
         // Without entries the call only asks: no stream ends at -2, so it answers with its top.
-        let first = entries.first().map_or(-1, |e| e.position);
-        let keep = entries.last().map_or(0, |e| (e.position - KEPT_ENTRIES).max(0));
+        let first = entries.first().map_or(-1, |e| e.event.position);
+        let keep = entries.last().map_or(0, |e| (e.event.position - KEPT_ENTRIES).max(0));
         let mut call = script.key(STREAM);
         call.arg(epoch).arg(first).arg(keep).arg(if begin { "1" } else { "0" });
-        for entry in entries {
-            let fields = entry.fields(epoch);
-            call.arg(fields.len());
-            for field in fields {
-                call.arg(field);
-            }
+        for folded in entries {
+            entry::add(&mut call, epoch, folded, &epochs);
         }
         let (verdict, theirs, top): (String, i64, i64) = call.invoke_async(connection).await?;
         Ok(match verdict.as_str() {

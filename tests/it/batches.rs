@@ -60,6 +60,20 @@ async fn a_thousand_notifications_are_one_batch() {
 }
 
 #[tokio::test]
+async fn the_log_and_the_inbox_keep_the_order_of_a_batch() {
+    let service = Service::start().await;
+    let notifications: Vec<Value> = (0..600).map(|n| valid(&n.to_string())).collect();
+    let answer = service.post(BATCH, &json!({"notifications": notifications})).await.expect(200);
+    let results = answer.json()["results"].as_array().unwrap().clone();
+    let created: Vec<&Value> = results.iter().map(|result| &result["id"]).collect();
+    let events = service.events("").await;
+    assert_eq!(events.iter().map(|event| &event["aggregate_id"]).collect::<Vec<_>>(), created);
+    let page = service.inbox("alice", "limit=3").await;
+    let newest: Vec<&Value> = page["items"].as_array().unwrap().iter().map(|item| &item["title"]).collect();
+    assert_eq!(newest, ["599", "598", "597"]);
+}
+
+#[tokio::test]
 async fn a_keyed_batch_that_is_repeated_gives_the_first_answer_and_does_nothing() {
     let service = Service::start().await;
     let body = json!({"notifications": [valid("one"), {"user_id": ""}, valid("two")]});

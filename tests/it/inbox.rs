@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::Service;
+use crate::support::{Service, note};
 
 fn ids(page: &Value) -> Vec<String> {
     let items = page["items"].as_array().unwrap();
@@ -120,13 +120,10 @@ async fn a_mark_that_changes_nothing_succeeds_and_adds_nothing_to_the_log() {
 #[tokio::test]
 async fn an_inbox_is_paged_newest_first_until_next_is_null() {
     let service = Service::start().await;
-    let notifications: Vec<Value> = (0..45)
-        .map(|n| json!({"user_id": "alice", "content": {"title": format!("No. {n}"), "body": ""}}))
-        .collect();
-    let batch = service.post("/v1/notifications/batch", &json!({"notifications": notifications})).await;
-    batch.expect(200);
+    let batch = json!({"notifications": vec![note("alice"); 45]});
+    service.post("/v1/notifications/batch", &batch).await.expect(200);
 
-    let (mut sizes, mut titles, mut query) = (Vec::new(), Vec::new(), String::new());
+    let (mut sizes, mut listed, mut query) = (Vec::new(), Vec::new(), String::new());
     loop {
         let page = service.inbox("alice", &query).await;
         assert_eq!(
@@ -134,9 +131,8 @@ async fn an_inbox_is_paged_newest_first_until_next_is_null() {
             (&45.into(), &45.into()),
             "of the inbox, not of the page"
         );
-        let items = page["items"].as_array().unwrap();
-        sizes.push(items.len());
-        titles.extend(items.iter().map(|item| item["title"].as_str().unwrap().to_owned()));
+        sizes.push(ids(&page).len());
+        listed.extend(ids(&page));
         match &page["next"] {
             Value::String(next) => query = format!("before={next}"),
             next => {
@@ -146,7 +142,11 @@ async fn an_inbox_is_paged_newest_first_until_next_is_null() {
         }
     }
     assert_eq!(sizes, [20, 20, 5]);
-    assert_eq!(titles, (0..45).rev().map(|n| format!("No. {n}")).collect::<Vec<_>>());
+    let created = service.events("").await;
+    assert_eq!(
+        listed,
+        created.iter().rev().map(|event| event["aggregate_id"].as_str().unwrap()).collect::<Vec<_>>()
+    );
 
     let exact = service.inbox("alice", "limit=45").await;
     assert_eq!((ids(&exact).len(), &exact["next"]), (45, &Value::Null), "a full last page is the last page");
@@ -209,7 +209,7 @@ async fn a_read_waits_for_the_cursor_of_a_command() {
     let service = Service::start().await;
     // Each read follows its command at once; without the cursor some of these would come too early.
     for n in 1..=50 {
-        let created = service.post("/v1/notifications", &crate::support::note("alice")).await.expect(201);
+        let created = service.post("/v1/notifications", &note("alice")).await.expect(201);
         assert_eq!(created.header("tidings-cursor").unwrap(), created.text("cursor"));
         assert_eq!(service.counts("alice").await, (n, n));
         let page = service.inbox("alice", "limit=1").await;

@@ -51,6 +51,20 @@ async fn a_frame_that_is_not_one_json_object_ends_the_socket() {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_a_huge_frame_learns_why_it_is_closed() {
+    let service = Service::start().await;
+    let mut ends = Vec::new();
+    // Larger than what the network holds: the client is still sending when the answer is clear.
+    for bytes in [1 << 20, 8 << 20] {
+        let (mut socket, _) = Socket::of(&service, "alice").await;
+        let sent = socket.try_send(format!(r#"{{"type":"ping","x":"{}"}}"#, "x".repeat(bytes))).await;
+        ends.push((bytes, sent, socket.end().await));
+    }
+    ends.retain(|(_, _, end)| *end != Ok(BAD));
+    assert!(ends.is_empty(), "a browser would see 1006 and come back for ever: {ends:#?}");
+}
+
+#[tokio::test]
 async fn a_handshake_without_good_credentials_is_accepted_and_then_closed() {
     let service = Service::start().await;
     let key = service.root_key();

@@ -9,7 +9,7 @@ mod write;
 
 pub use fold::{FoldError, Folded};
 pub use item::{Change, Counts, Fixed, Item, ItemState, rfc3339};
-pub use write::{ApplyError, apply, lock_checkpoint};
+pub use write::{ApplyError, KnownCounters, apply, begin};
 
 use std::sync::Arc;
 
@@ -259,8 +259,12 @@ pub async fn folded_after(
         "SELECT h.tenant, h.user_id, h.position, h.event, h.notification, i.listed, i.content::text AS content,
                 h.seen_at, h.read_at, h.archived_at, h.snoozed_until, h.unread, h.unseen
            FROM unnest($1::text[], $2::text[], $3::bigint[]) w (tenant, user_id, position)
-           JOIN inbox_v1.changes h USING (tenant, user_id, position)
-           JOIN inbox_v1.items i USING (tenant, user_id, notification)
+           JOIN LATERAL (SELECT * FROM inbox_v1.changes h
+                          WHERE h.tenant = w.tenant AND h.user_id = w.user_id AND h.position = w.position
+                          LIMIT 1) h ON true
+           JOIN LATERAL (SELECT * FROM inbox_v1.items i
+                          WHERE i.tenant = h.tenant AND i.user_id = h.user_id
+                            AND i.notification = h.notification LIMIT 1) i ON true
           ORDER BY h.position",
     )
     .bind(concerned.iter().map(|e| e.tenant.as_str()).collect::<Vec<_>>())

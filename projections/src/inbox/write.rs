@@ -1,9 +1,11 @@
-//! Stores a batch: loads the rows it touches, folds, and writes rows and checkpoint in the caller's transaction.
+//! Stores a batch in one transaction: loads the rows it touches, folds, and writes rows and checkpoint together.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use sqlx::{PgConnection, PgExecutor};
+use lru::LruCache;
+use sqlx::{Executor, PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -19,49 +21,104 @@ pub enum ApplyError {
     Fold(#[from] FoldError),
 }
 
-/// The checkpoint, locked until the transaction ends; `None` while another node holds it.
-pub async fn lock_checkpoint(executor: impl PgExecutor<'_>) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar("SELECT position FROM inbox_v1.checkpoint FOR UPDATE SKIP LOCKED")
-        .fetch_optional(executor)
-        .await
+/// Counters as of a checkpoint, from the batches this projector wrote itself. They hold while nobody else has
+/// moved the checkpoint, which its lock proves.
+pub struct KnownCounters {
+    position: i64,
+    by_user: LruCache<UserKey, Counts>,
 }
 
-/// Folds `events`, which follow the locked checkpoint without a hole, and moves the checkpoint to the last.
-pub async fn apply(tx: &mut PgConnection, events: Vec<Arc<Recorded>>) -> Result<Vec<Folded>, ApplyError> {
-    let Some(last) = events.last().map(|e| e.position) else { return Ok(Vec::new()) };
-    let mut rows = load(tx, &events).await?;
+impl Default for KnownCounters {
+    fn default() -> Self {
+        const USERS_MAX: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
+        Self { position: -1, by_user: LruCache::new(USERS_MAX) }
+    }
+}
+
+impl KnownCounters {
+    /// Forgets everything unless the checkpoint is where the last batch left it.
+    fn require(&mut self, position: i64) {
+        if self.position != position {
+            self.by_user.clear();
+        }
+    }
+}
+
+/// Begins a transaction and locks the checkpoint until it ends; `None` while another node holds it. One round
+/// trip.
+pub async fn begin(connection: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
+    let begin = "BEGIN; SELECT position FROM inbox_v1.checkpoint FOR UPDATE SKIP LOCKED";
+    let rows = connection.fetch_all(begin).await?;
+    rows.first().map(|row| row.try_get(0)).transpose()
+}
+
+/// Folds `events`, which follow the locked checkpoint without a hole, moves the checkpoint to the last, and
+/// commits.
+pub async fn apply(
+    connection: &mut PgConnection,
+    known: &mut KnownCounters,
+    events: Vec<Arc<Recorded>>,
+) -> Result<Vec<Folded>, ApplyError> {
+    let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(Vec::new()) };
+    let (before, last) = (first.position - 1, last.position);
+    known.require(before);
+    // Until the commit is known to have gone through, nothing is known.
+    known.position = -1;
+    let mut rows = load(connection, known, &events).await?;
     let mut folded = Vec::with_capacity(events.len());
     for event in events {
         let change = rows.fold(&event)?;
         folded.push(Folded { event, change });
     }
-    store(tx, &rows, &folded, last).await?;
+    store(connection, &rows, &folded, last).await?;
+    connection.execute("COMMIT").await?;
+    for (user, counts) in rows.counters {
+        known.by_user.put(user, counts);
+    }
+    known.position = last;
     Ok(folded)
 }
 
-async fn load(tx: &mut PgConnection, events: &[Arc<Recorded>]) -> Result<Rows, sqlx::Error> {
+async fn load(
+    connection: &mut PgConnection,
+    known: &mut KnownCounters,
+    events: &[Arc<Recorded>],
+) -> Result<Rows, sqlx::Error> {
     let mut rows = Rows::default();
     let users: HashSet<UserKey> =
         events.iter().filter_map(|e| Some((e.tenant.clone(), e.recipient.clone()?))).collect();
-    let (tenants, user_ids): (Vec<&str>, Vec<&str>) =
-        users.iter().map(|(t, u)| (t.as_str(), u.as_str())).unzip();
-    let counters: Vec<(String, String, i64, i64)> = sqlx::query_as(
+    let mut unknown = Vec::new();
+    for user in users {
+        match known.by_user.get(&user) {
+            Some(counts) => _ = rows.counters.insert(user, *counts),
+            None => unknown.push(user),
+        }
+    }
+    if !unknown.is_empty() {
+        let counters = load_counters(connection, &unknown).await?;
+        rows.counters
+            .extend(counters.into_iter().map(|(t, u, unread, unseen)| ((t, u), Counts { unread, unseen })));
+    }
+    let items: HashSet<ItemKey> = events.iter().filter_map(|e| altered_item(e)).collect();
+    if !items.is_empty() {
+        rows.items = load_items(connection, &items).await?.into_iter().map(ItemRow::into_entry).collect();
+    }
+    Ok(rows)
+}
+
+async fn load_counters(
+    connection: &mut PgConnection,
+    users: &[UserKey],
+) -> Result<Vec<(String, String, i64, i64)>, sqlx::Error> {
+    sqlx::query_as(
         "SELECT k.tenant, k.user_id, k.unread, k.unseen
            FROM unnest($1::text[], $2::text[]) w (tenant, user_id)
            JOIN inbox_v1.counters k USING (tenant, user_id)",
     )
-    .bind(tenants)
-    .bind(user_ids)
-    .fetch_all(&mut *tx)
-    .await?;
-    rows.counters =
-        counters.into_iter().map(|(t, u, unread, unseen)| ((t, u), Counts { unread, unseen })).collect();
-
-    let items: HashSet<ItemKey> = events.iter().filter_map(|e| altered_item(e)).collect();
-    if !items.is_empty() {
-        rows.items = load_items(tx, &items).await?.into_iter().map(ItemRow::into_entry).collect();
-    }
-    Ok(rows)
+    .bind(column(users, |user| user.0.as_str()))
+    .bind(column(users, |user| user.1.as_str()))
+    .fetch_all(connection)
+    .await
 }
 
 #[derive(sqlx::FromRow)]
@@ -95,7 +152,10 @@ impl ItemRow {
     }
 }
 
-async fn load_items(tx: &mut PgConnection, keys: &HashSet<ItemKey>) -> Result<Vec<ItemRow>, sqlx::Error> {
+async fn load_items(
+    connection: &mut PgConnection,
+    keys: &HashSet<ItemKey>,
+) -> Result<Vec<ItemRow>, sqlx::Error> {
     sqlx::query_as(
         "SELECT i.tenant, i.user_id, i.notification, i.listed, i.position, i.content::text AS content,
                 i.seen_at, i.read_at, i.archived_at, i.snoozed_until, i.ended
@@ -105,7 +165,7 @@ async fn load_items(tx: &mut PgConnection, keys: &HashSet<ItemKey>) -> Result<Ve
     .bind(keys.iter().map(|k| k.0.as_str()).collect::<Vec<_>>())
     .bind(keys.iter().map(|k| k.1.as_str()).collect::<Vec<_>>())
     .bind(keys.iter().map(|k| k.2).collect::<Vec<_>>())
-    .fetch_all(tx)
+    .fetch_all(connection)
     .await
 }
 
@@ -142,7 +202,12 @@ WITH made AS (
 )
 UPDATE inbox_v1.checkpoint SET position = $37";
 
-async fn store(tx: &mut PgConnection, rows: &Rows, folded: &[Folded], last: i64) -> Result<(), sqlx::Error> {
+async fn store(
+    connection: &mut PgConnection,
+    rows: &Rows,
+    folded: &[Folded],
+    last: i64,
+) -> Result<(), sqlx::Error> {
     let with_state = |keys: &HashSet<ItemKey>| -> Vec<(ItemKey, ItemState)> {
         keys.iter().filter_map(|key| Some((key.clone(), rows.items.get(key)?.clone()))).collect()
     };
@@ -188,7 +253,7 @@ async fn store(tx: &mut PgConnection, rows: &Rows, folded: &[Folded], last: i64)
         .bind(column(&counters, |(_, counts)| counts.unread))
         .bind(column(&counters, |(_, counts)| counts.unseen))
         .bind(last)
-        .execute(tx)
+        .execute(connection)
         .await?;
     Ok(())
 }

@@ -225,7 +225,8 @@ impl KeyStore {
         sqlx::query_as(
             "SELECT k.id, k.tenant, k.recipient, k.wrapped
                FROM unnest($1::text[], $2::text[]) w (tenant, recipient)
-               JOIN recipient_keys k ON k.tenant = w.tenant AND k.recipient = w.recipient",
+               JOIN LATERAL (SELECT * FROM recipient_keys k
+                              WHERE k.tenant = w.tenant AND k.recipient = w.recipient LIMIT 1) k ON true",
         )
         .bind(tenants)
         .bind(recipients)

@@ -1,6 +1,7 @@
 //! An event as the log holds it: decoded once, shared by every read model of the node.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use tidings_domain::NotificationId;
 use tidings_domain::notification::{DecodeError, Event, Notification};
 use time::OffsetDateTime;
@@ -50,22 +51,35 @@ impl Fact {
     }
 }
 
+/// The event as the API lists it and the stream carries it.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    cursor: String,
+    r#type: &'a str,
+    aggregate_type: &'a str,
+    aggregate_id: &'a str,
+    sequence: i64,
+    recorded_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
+    data: &'a Value,
+    metadata: &'a Value,
+}
+
 impl Recorded {
-    /// The event as the API lists it and the stream carries it.
-    pub fn envelope(&self, epochs: &Epochs) -> Value {
-        let mut envelope = json!({
-            "cursor": epochs.cursor(self.position).to_string(),
-            "type": self.event_type,
-            "aggregate_type": self.aggregate_type,
-            "aggregate_id": self.aggregate_id,
-            "sequence": self.sequence,
-            "recorded_at": crate::inbox::rfc3339(self.recorded_at),
-            "data": self.payload,
-            "metadata": self.metadata,
-        });
-        if let Some(user) = &self.recipient {
-            envelope["user_id"] = user.as_str().into();
-        }
-        envelope
+    /// The event as JSON, the same in `/v1/events` and in the stream.
+    pub fn to_json(&self, epochs: &Epochs) -> String {
+        let envelope = Envelope {
+            cursor: epochs.cursor(self.position).to_string(),
+            r#type: &self.event_type,
+            aggregate_type: &self.aggregate_type,
+            aggregate_id: &self.aggregate_id,
+            sequence: self.sequence,
+            recorded_at: crate::inbox::rfc3339(self.recorded_at),
+            user_id: self.recipient.as_deref(),
+            data: &self.payload,
+            metadata: &self.metadata,
+        };
+        serde_json::to_string(&envelope).expect("strings and JSON values always serialise")
     }
 }

@@ -58,7 +58,14 @@ impl Socket {
     }
 
     pub async fn send(&mut self, message: impl Into<Message>) {
-        self.stream.send(message.into()).await.unwrap();
+        self.try_send(message).await.unwrap();
+    }
+
+    /// For what the service may refuse before it has all of it.
+    pub async fn try_send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        tokio::time::timeout(PATIENCE, self.stream.send(message.into()))
+            .await
+            .expect("it is taken or refused")
     }
 
     async fn next(&mut self) -> Message {
