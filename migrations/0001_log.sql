@@ -114,7 +114,9 @@ INSERT INTO log_epochs (epoch, first_position, incarnation) SELECT epoch, 1, inc
 --             committed by the call that was lost, and are reported with the position they have
 --
 -- The head is locked in a statement of its own, so that the probes after it get a snapshot taken under the
--- lock. Sequential scans are off because an empty table would otherwise cache a plan with one, for ever.
+-- lock. Sequential scans are off because an empty table would otherwise cache a plan with one, for ever. The
+-- probes are scalar subqueries with LIMIT 1, looked up in the index row by row: an EXISTS may be planned as a
+-- hash of the whole table, and was.
 CREATE FUNCTION log_append(
     command_ids uuid[], uncertain_since bigint,
     heads_job int[], heads_type text[], heads_id text[], heads_sequence bigint[],
@@ -158,7 +160,7 @@ BEGIN
           FROM unnest(k_job, k_tenant, k_principal, k_key, k_part) AS k (job, tenant, principal, key, part)
           JOIN LATERAL (SELECT * FROM idempotency i
                          WHERE (i.tenant, i.principal, i.key, i.part) = (k.tenant, k.principal, k.key, k.part)
-                        ) i ON true
+                         LIMIT 1) i ON true
          WHERE k.job <> ALL (lost);
         lost := coalesce((SELECT array_agg((l ->> 'job')::int) FROM json_array_elements(losers) l), '{}')
              || coalesce(lost, '{}');
@@ -167,11 +169,11 @@ BEGIN
 
     SELECT array_agg(DISTINCT p.job) INTO beaten
       FROM (SELECT h.job,
-                   EXISTS (SELECT FROM events e WHERE e.aggregate_type = h.type AND e.aggregate_id = h.id
-                              AND e.sequence = h.sequence) AS taken,
-                   h.sequence > 1 AND NOT EXISTS (
-                       SELECT FROM events e WHERE e.aggregate_type = h.type AND e.aggregate_id = h.id
-                              AND e.sequence = h.sequence - 1) AS gap
+                   (SELECT 1 FROM events e WHERE e.aggregate_type = h.type AND e.aggregate_id = h.id
+                       AND e.sequence = h.sequence LIMIT 1) IS NOT NULL AS taken,
+                   h.sequence > 1 AND (
+                       SELECT 1 FROM events e WHERE e.aggregate_type = h.type AND e.aggregate_id = h.id
+                          AND e.sequence = h.sequence - 1 LIMIT 1) IS NULL AS gap
               FROM unnest(heads_job, heads_type, heads_id, heads_sequence) AS h (job, type, id, sequence)) p
      WHERE (p.taken OR p.gap) AND p.job <> ALL (lost);
     IF beaten IS NOT NULL THEN

@@ -16,6 +16,9 @@ use crate::log::{ReadError, Reader, Recorded, Tail, Watermark};
 /// Events folded in one transaction: large enough to amortise its round trips, small enough for a single
 /// notification not to wait long behind a full batch.
 const BATCH_EVENTS_MAX: usize = 500;
+/// Under load the next batch is given a moment to grow: a transaction costs about as much as thirty events.
+const BUSY_BATCH_EVENTS: usize = 64;
+const BREATH: Duration = Duration::from_millis(5);
 /// How long a silent log is left alone.
 const POLL: Duration = Duration::from_millis(250);
 /// How long a rival that holds the checkpoint is left alone.
@@ -51,7 +54,7 @@ pub struct InboxProcessor {
     pub head: Watermark,
     /// The inbox's checkpoint; advanced here.
     pub checkpoint: Watermark,
-    /// Where committed batches go. A full channel drops them: the mirror refills from Postgres.
+    /// Where committed batches go. A full channel drops them: who needs them reads them from Postgres.
     pub committed: mpsc::Sender<Committed>,
 }
 
@@ -72,7 +75,13 @@ impl InboxProcessor {
                 },
             };
             match step {
-                Ok(Step::Advanced(batch)) => self.publish(batch),
+                Ok(Step::Advanced(batch)) => {
+                    let busy = (BUSY_BATCH_EVENTS..BATCH_EVENTS_MAX).contains(&batch.len());
+                    self.publish(batch);
+                    if busy {
+                        tokio::time::sleep(BREATH).await;
+                    }
+                }
                 Ok(Step::Idle(position)) => {
                     self.checkpoint.advance_to(position);
                     let _ = tokio::time::timeout(POLL, self.head.reached(position + 1)).await;
@@ -136,8 +145,6 @@ impl InboxProcessor {
             self.head.advance_to(last.event.position);
             self.checkpoint.advance_to(last.event.position);
         }
-        if self.committed.try_send(batch).is_err() {
-            tracing::warn!("the mirror is behind; it will refill from the log");
-        }
+        let _ = self.committed.try_send(batch);
     }
 }

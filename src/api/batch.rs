@@ -1,5 +1,7 @@
 //! Many notifications in one request, each of which succeeds or fails by itself.
 
+use std::sync::Arc;
+
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::Deserialize;
@@ -29,7 +31,7 @@ struct CreateNotifications {
 
 /// The same, with each notification unparsed: one that is wrong must not take the others with it.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Unparsed {
     notifications: Vec<Box<RawValue>>,
 }
@@ -91,8 +93,9 @@ impl Batch {
         });
         let items: Vec<Item> = items.collect();
         // A client that hangs up must not leave the batch half done.
-        let Backend { commands, reads } = command.backend;
-        let execution = tokio::spawn(async move { commands.execute_many(&context, items).await });
+        let Backend { commands, reads } = &*command.backend;
+        let executor = Arc::clone(commands);
+        let execution = tokio::spawn(async move { executor.execute_many(&context, items).await });
         let many = execution.await.map_err(|error| Problem::internal(&error))??;
 
         let mut done = many.results.into_iter();
@@ -102,7 +105,7 @@ impl Batch {
             .collect();
         let last = outcomes.iter().flatten().map(|done| done.position).max();
         let cursor = reads.cursor(last.unwrap_or_else(|| reads.history.head.get()));
-        let results = outcomes.into_iter().map(|outcome| result(&reads, outcome)).collect();
+        let results = outcomes.into_iter().map(|outcome| result(reads, outcome)).collect();
         Ok(BatchResponse::Done(Json(BatchResults { results }), cursor, many.replayed.then_some(true)))
     }
 }

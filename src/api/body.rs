@@ -9,12 +9,13 @@ use poem_openapi::payload::{Json, Payload};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::types::Type;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use serde_json::error::Category;
 use serde_path_to_error::Segment;
 
 use super::problem::{Kind, Problem};
+use crate::json::{self, Strict};
 
 /// Bytes of a single command.
 pub const SINGLE_BYTES_MAX: usize = 256 << 10;
@@ -63,7 +64,7 @@ impl<S: DeserializeOwned> OptionalBody<S> {
 
 /// A body without members, for commands that need none.
 #[derive(Debug, Default, Deserialize, Object)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[oai(deny_unknown_fields)]
 pub struct Nothing {}
 
@@ -152,17 +153,23 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
 
 /// As [`parse`], for a `T` that leaves parts unparsed, whose strings are checked with them.
 pub fn parse_raw<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
-    serde_json::from_str(text).map_err(|error| match error.classify() {
-        Category::Data => locate::<T>(text),
-        Category::Syntax | Category::Eof | Category::Io => {
-            Problem::new(Kind::Malformed, format!("the body is not JSON: {error}"))
+    json::from_str(text).map_err(|error| {
+        // What is no JSON further on is no JSON, whatever is wrong before.
+        let syntax = if error.classify() == Category::Data {
+            serde_json::from_str::<IgnoredAny>(text).err()
+        } else {
+            Some(error)
+        };
+        match syntax {
+            Some(error) => Problem::new(Kind::Malformed, format!("the body is not JSON: {error}")),
+            None => locate::<T>(text),
         }
     })
 }
 
 fn locate<T: DeserializeOwned>(text: &str) -> Problem {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+    match serde_path_to_error::deserialize::<_, T>(Strict(&mut deserializer)) {
         Ok(_) => Problem::new(Kind::Invalid, "the body is refused"),
         Err(error) => {
             let detail = without_place(&error.inner().to_string());
@@ -174,8 +181,8 @@ fn locate<T: DeserializeOwned>(text: &str) -> Problem {
                     Segment::Enum { .. } | Segment::Unknown => {}
                 }
             }
-            if let Some(field) = missing_member(&detail) {
-                pointer += &escaped(field);
+            if let Some(member) = named_member(&detail) {
+                pointer += &escaped(member);
             }
             Problem::at(Kind::Invalid, pointer, detail)
         }
@@ -187,8 +194,10 @@ fn without_place(message: &str) -> String {
     message.split(" at line ").next().unwrap_or_default().to_owned()
 }
 
-fn missing_member(detail: &str) -> Option<&str> {
-    detail.strip_prefix("missing field `")?.split('`').next()
+/// A member that is missing or there twice, which serde tells of the object it belongs to.
+fn named_member(detail: &str) -> Option<&str> {
+    let named = detail.strip_prefix("missing field `").or(detail.strip_prefix("duplicate field `"));
+    named?.split('`').next()
 }
 
 fn escaped(key: &str) -> String {

@@ -1,6 +1,7 @@
 //! Credentials of a request. Every operation names in its signature which it accepts, so none can forget to ask.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
@@ -38,7 +39,7 @@ pub fn check(request: &Request) -> Result<Principal, Denied> {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
         _ => "",
     });
-    let authenticator = request.data::<Authenticator>().ok_or(Denied::Missing)?;
+    let authenticator = request.data::<Arc<Authenticator>>().ok_or(Denied::Missing)?;
     authenticator.check(text("x-api-key"), bearer)
 }
 

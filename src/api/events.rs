@@ -1,5 +1,7 @@
 //! The log, for those who follow or audit it: events in order, their content opened.
 
+use std::sync::Arc;
+
 use poem::web::Data;
 use poem_openapi::param::Query;
 use poem_openapi::payload::Json;
@@ -71,7 +73,7 @@ impl Events {
     async fn list(
         &self,
         caller: Caller<Service>,
-        reads: Data<&Reads>,
+        reads: Data<&Arc<Reads>>,
         /// List what follows this cursor; from the beginning where it is left out.
         after: Query<Option<String>>,
         /// Events of the page: 1 to 1,000, 100 where it is left out.

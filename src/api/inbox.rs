@@ -1,5 +1,7 @@
 //! A user's inbox: its items, page by page, and its counts.
 
+use std::sync::Arc;
+
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
@@ -77,7 +79,7 @@ impl Inbox {
     async fn page(
         &self,
         caller: Caller<Anyone>,
-        reads: Data<&Reads>,
+        reads: Data<&Arc<Reads>>,
         /// Whose inbox.
         user_id: Path<String>,
         /// Which items; `active` where it is left out.
@@ -112,7 +114,7 @@ impl Inbox {
     async fn counts(
         &self,
         caller: Caller<Anyone>,
-        reads: Data<&Reads>,
+        reads: Data<&Arc<Reads>>,
         /// Whose inbox.
         user_id: Path<String>,
         /// Wait until the counts hold at this position or later, for at most two seconds.

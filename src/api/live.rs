@@ -1,5 +1,7 @@
 //! The doors to the live inbox: the socket, and the same as Server-Sent Events.
 
+use std::sync::Arc;
+
 use poem::web::sse::SSE;
 use poem::web::websocket::WebSocket;
 use poem::web::{Data, Path, Query};
@@ -56,7 +58,7 @@ pub async fn open_stream(
     Path(user_id): Path<String>,
     query: Query<StreamQuery>,
     gateway: Data<&Gateway>,
-    reads: Data<&Reads>,
+    reads: Data<&Arc<Reads>>,
 ) -> Result<Response, Problem> {
     let principal = credentials::check(request)?;
     let user = parse_user(user_id)?;

@@ -57,23 +57,25 @@ pub fn document() -> String {
 /// All routes, with problems for whatever goes wrong outside of them.
 pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
     let Parts { commands, gateway, reader, authenticator, origins, readiness } = parts;
-    let reads = Reads { pool: gateway.pool.clone(), history: gateway.history.clone(), reader };
+    let reads = Arc::new(Reads { pool: gateway.pool.clone(), history: gateway.history.clone(), reader });
     let api = service();
     let (document, docs) = (api.spec_endpoint(), api.swagger_ui());
+    let socket = poem::get(live::open_socket).data(gateway.clone()).data(origins.clone());
+    let stream = poem::get(live::open_stream).data(gateway);
+    // What every request carries is behind one pointer each: a request copies it.
+    let (backend, authenticator) =
+        (Arc::new(Backend { commands, reads: reads.clone() }), Arc::new(authenticator));
     Route::new()
         .nest("/", api)
         .nest("/docs", docs)
         .at("/openapi.json", document)
-        .at("/v1/ws", poem::get(live::open_socket))
-        .at("/v1/users/:user_id/inbox/stream", poem::get(live::open_stream))
+        .at("/v1/ws", socket)
+        .at("/v1/users/:user_id/inbox/stream", stream)
         .at("/health/live", poem::get(health::live))
-        .at("/health/ready", poem::get(health::ready))
-        .data(Backend { commands, reads: reads.clone() })
+        .at("/health/ready", poem::get(health::ready).data(readiness))
+        .data(backend)
         .data(reads)
         .data(authenticator)
-        .data(gateway)
-        .data(readiness)
-        .data(origins.clone())
         .catch_all_error(problem::answer)
         .with(origins.cors())
         .catch_all_error(problem::answer)

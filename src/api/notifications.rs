@@ -1,6 +1,8 @@
 //! Single notifications: create, look at, mark, deliver, retry, cancel.
 
 use cqrs_es::Aggregate;
+use std::sync::Arc;
+
 use poem::web::Data;
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
@@ -63,7 +65,7 @@ enum ReportedOutcome {
 
 /// The outcome of an attempt that was made outside of Tidings.
 #[derive(Debug, Deserialize, Object)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[oai(deny_unknown_fields)]
 struct ReportDelivery {
     channel: Channel,
@@ -78,7 +80,7 @@ struct ReportDelivery {
 
 /// What to try once more.
 #[derive(Debug, Default, Deserialize, Object)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[oai(deny_unknown_fields)]
 struct RetryDelivery {
     /// The channel; whichever failed where it is left out.
@@ -112,7 +114,7 @@ impl Notifications {
     async fn get(
         &self,
         caller: Caller<Service>,
-        backend: Data<&Backend>,
+        backend: Data<&Arc<Backend>>,
         /// The notification.
         id: Path<String>,
     ) -> Result<Json<Notification>, Problem> {

@@ -12,7 +12,6 @@ use crate::log::History;
 /// How long a read waits for its read model to reach `Tidings-Min-Cursor`.
 const MIN_CURSOR_TIMEOUT: Duration = Duration::from_secs(2);
 
-#[derive(Clone)]
 pub struct Reads {
     pub pool: PgPool,
     pub history: History,

@@ -24,15 +24,14 @@ const REQUEST_ID_CHARS_MAX: usize = 128;
 pub type Key = Header<Option<String>>;
 
 /// What carries commands out, and names the positions they reach.
-#[derive(Clone)]
 pub struct Backend {
     pub commands: Arc<Commands>,
-    pub reads: Reads,
+    pub reads: Arc<Reads>,
 }
 
 /// A command by somebody with the credentials `C`, with the body `B`.
 pub struct Command<C, B = OptionalBody<Nothing>> {
-    pub backend: Backend,
+    pub backend: Arc<Backend>,
     pub body: B,
     principal: Principal,
     request_id: String,
@@ -88,7 +87,7 @@ impl<'a, C: Credentials, B: CommandBody> ApiExtractor<'a> for Command<C, B> {
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let principal = C::check(request)?;
-        let backend = request.data::<Backend>().cloned();
+        let backend = request.data::<Arc<Backend>>().cloned();
         let backend = backend.ok_or_else(|| Problem::new(Kind::Internal, "the service is not wired"))?;
         Ok(Self {
             backend,

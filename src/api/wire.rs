@@ -15,7 +15,7 @@ use super::problem::{Kind, Problem};
 
 /// A notification to create.
 #[derive(Debug, Deserialize, Object)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[oai(deny_unknown_fields)]
 pub struct CreateNotification {
     /// Whose inbox: 1 to 256 characters without control characters.
@@ -39,7 +39,7 @@ pub struct CreateNotification {
 
 /// What it says.
 #[derive(Debug, Deserialize, Object)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[oai(rename = "Content", deny_unknown_fields)]
 pub struct ContentBody {
     /// 1 to 1,000 characters.
@@ -72,7 +72,7 @@ pub enum Channel {
 
 /// One step of a plan.
 #[derive(Debug, Deserialize, Object)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 #[oai(rename = "PlanStep", deny_unknown_fields)]
 pub struct PlanStepBody {
     channel: Channel,

@@ -10,9 +10,9 @@ use tokio::task::JoinHandle;
 
 use crate::gateway::{Feed, Gateway};
 use crate::log::{self, Writer};
-use crate::mirror::{Health, Mirror};
+use crate::mirror::{self, Health, Mirror};
 
-/// Batches the mirror may be behind before it refills from Postgres.
+/// Batches the mirror or the feed may be behind before it reads from elsewhere.
 const COMMITTED_BATCHES_MAX: usize = 64;
 /// What the writer has accepted it still appends; it ends by itself once nobody can hand in more.
 const WRITER_TIMEOUT: Duration = Duration::from_secs(6);
@@ -34,6 +34,8 @@ impl Tasks {
     ) -> Self {
         let Gateway { pool, history, hub } = gateway.clone();
         let (sender, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
+        let (to_mirror, mirrored) = mpsc::channel(COMMITTED_BATCHES_MAX);
+        let (to_feed, local) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let processor = InboxProcessor {
             connect,
             reader: reader.clone(),
@@ -42,20 +44,21 @@ impl Tasks {
             checkpoint: history.inbox.clone(),
             committed: sender,
         };
-        let mirror = Mirror {
+        let stream = Mirror {
             client: redis.clone(),
             pool: pool.clone(),
             reader: reader.clone(),
             history: history.clone(),
-            committed,
+            committed: mirrored,
             health,
             stands_at: None,
         };
-        let feed = Feed { client: redis, pool: pool.clone(), reader, history: history.clone(), hub };
+        let feed = Feed { client: redis, pool: pool.clone(), reader, history: history.clone(), hub, local };
         let followers = vec![
-            tokio::spawn(log::follow(pool, history)),
+            tokio::spawn(log::follow(pool, history.clone())),
+            tokio::spawn(mirror::relay(committed, history, to_mirror, to_feed)),
             tokio::spawn(processor.run()),
-            tokio::spawn(mirror.run()),
+            tokio::spawn(stream.run()),
             tokio::spawn(feed.run()),
         ];
         Self { writer: tokio::spawn(writer.run()), followers }

@@ -165,8 +165,9 @@ impl Commands {
                 metadata: metadata.clone(),
             };
             let codec = self.reader.codec();
-            let event =
-                JobEvent::prepare(codec, &serialized, context.principal.tenant().as_str(), recipient).await;
+            let fact = Fact::Notification(item.id, event.clone());
+            let tenant = context.principal.tenant().as_str();
+            let event = JobEvent::prepare(codec, &serialized, fact, tenant, recipient).await;
             prepared.push(event.map_err(|error| CommandError::Unavailable(error.to_string()))?);
         }
         let status = if is_create(item) { 201 } else { 200 };

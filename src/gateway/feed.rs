@@ -1,19 +1,21 @@
 //! The feed: follows the stream for all connections of the node, and Postgres where the stream has a hole, is
-//! behind, or is gone. Connections notice none of it.
+//! behind, or is gone. What the node committed itself it takes from memory. Connections notice none of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::streams::StreamReadReply;
+use redis::streams::{StreamId, StreamReadReply};
 use redis::{AsyncConnectionConfig, Client, RedisError};
 use sqlx::PgPool;
 use tidings_projections::inbox;
 use tidings_projections::log::{ReadError, Reader};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Hub;
 use crate::log::History;
-use crate::mirror::{Entry, STREAM};
+use crate::mirror::{Batch, Entry, STREAM};
 
 const PAGE: usize = 500;
 /// How long a read of the stream blocks, and how long the stream may lag the inbox before Postgres is asked.
@@ -27,12 +29,12 @@ pub struct Feed {
     pub reader: Reader,
     pub history: History,
     pub hub: Hub,
+    /// What this node's projector committed: the same entries, a hop sooner.
+    pub local: mpsc::Receiver<Arc<Batch>>,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum FeedError {
-    #[error("Redis: {0}")]
-    Redis(#[from] RedisError),
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("Postgres: {0}")]
@@ -41,32 +43,37 @@ enum FeedError {
 
 impl Feed {
     /// Starts at the inbox's checkpoint and runs until the task is aborted.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut at = self.starting_position().await;
         self.hub.start_at(at);
         let mut epochs = self.history.watch();
-        let mut connection: Option<MultiplexedConnection> = None;
-        let mut tried = None;
+        let mut stream = Stream::default();
+        // While this node commits the inbox itself, nothing in the stream is news to it.
+        let mut local_until = Instant::now();
         loop {
             if epochs.has_changed().unwrap_or(false) {
                 let first_position = epochs.borrow_and_update().current().first_position;
                 at = at.min(first_position - 1);
                 self.hub.begin_epoch(first_position);
             }
-            if connection.is_none() && tried.is_none_or(|at: Instant| at.elapsed() >= RECONNECT_EVERY) {
-                tried = Some(Instant::now());
-                connection = self.connect().await.ok();
-            }
-            let step = match &mut connection {
-                Some(open) => self.follow_stream(open, &mut at).await,
-                None => self.follow_postgres(&mut at).await,
+            let news = tokio::select! {
+                biased;
+                Some(batch) = self.local.recv() => News::Local(batch),
+                () = tokio::time::sleep_until(local_until), if local_until > Instant::now() => continue,
+                read = stream.read(&self.client, at), if local_until <= Instant::now() => News::Stream(read),
+            };
+            let step = match news {
+                News::Local(batch) => {
+                    let follows = self.dispatch_following(&batch.entries, &mut at);
+                    local_until = Instant::now() + if follows { PATIENCE } else { Duration::ZERO };
+                    Ok(())
+                }
+                News::Stream(Ok(ids)) => self.take(ids, &mut at).await,
+                News::Stream(Err(error)) => self.follow_postgres(error, &mut at).await,
             };
             if let Err(error) = step {
                 tracing::warn!(%error, "the feed lost a source; it goes on from another");
-                connection = None;
-                if !matches!(error, FeedError::Redis(_)) {
-                    tokio::time::sleep(PATIENCE).await;
-                }
+                tokio::time::sleep(PATIENCE).await;
             }
         }
     }
@@ -83,35 +90,16 @@ impl Feed {
         }
     }
 
-    /// One blocking read of the stream.
-    async fn follow_stream(
-        &self,
-        connection: &mut MultiplexedConnection,
-        at: &mut i64,
-    ) -> Result<(), FeedError> {
-        let reply: Option<StreamReadReply> = redis::cmd("XREAD")
-            .arg("COUNT")
-            .arg(PAGE)
-            .arg("BLOCK")
-            .arg(PATIENCE.as_millis() as u64)
-            .arg("STREAMS")
-            .arg(STREAM)
-            .arg(format!("{at}-0"))
-            .query_async(connection)
-            .await?;
-        let ids =
-            reply.map(|r| r.keys.into_iter().flat_map(|k| k.ids).collect::<Vec<_>>()).unwrap_or_default();
-        if ids.is_empty() && self.history.inbox.get() > *at {
+    /// What one read of the stream brought; holes are filled from Postgres.
+    async fn take(&self, ids: Vec<StreamId>, at: &mut i64) -> Result<(), FeedError> {
+        let reached = self.history.inbox.get();
+        if ids.is_empty() && reached > *at {
             // The inbox went on while the stream stood still for a whole read.
-            return self.read_postgres(at, self.history.inbox.get()).await;
+            return self.read_postgres(at, reached).await;
         }
         let current = self.history.epochs().current().number;
-        let entries: Vec<Entry> = ids
-            .iter()
-            .filter_map(Entry::parse)
-            .filter(|(epoch, _)| *epoch == current)
-            .map(|(_, e)| e)
-            .collect();
+        let ours = ids.iter().filter_map(Entry::parse).filter(|(epoch, _)| *epoch == current);
+        let entries: Vec<Entry> = ours.map(|(_, entry)| entry).collect();
         if entries.is_empty() && !ids.is_empty() {
             // A stream of another epoch: the mirror will replace it, or this node will learn of the epoch.
             self.history.refresh(&self.pool).await?;
@@ -122,11 +110,7 @@ impl Feed {
         {
             self.read_postgres(at, first.position - 1).await?;
         }
-        let known = entries.partition_point(|entry| entry.position <= *at);
-        let follows =
-            (*at + 1..).zip(&entries[known..]).take_while(|(next, entry)| entry.position == *next).count();
-        self.dispatch(&entries[known..known + follows], at);
-        if known + follows < entries.len() {
+        if !self.dispatch_following(&entries, at) {
             // Postgres does not have the hole's events yet: its read model was rewound and catches up.
             tokio::time::sleep(PATIENCE).await;
         }
@@ -134,7 +118,8 @@ impl Feed {
     }
 
     /// Without Redis: waits for the inbox to move, then reads what it has.
-    async fn follow_postgres(&self, at: &mut i64) -> Result<(), FeedError> {
+    async fn follow_postgres(&self, error: RedisError, at: &mut i64) -> Result<(), FeedError> {
+        tracing::debug!(%error, "the feed reads from Postgres");
         let _ = tokio::time::timeout(PATIENCE, self.history.inbox.reached(*at + 1)).await;
         let reached = self.history.inbox.get();
         if reached > *at { self.read_postgres(at, reached).await } else { Ok(()) }
@@ -154,6 +139,15 @@ impl Feed {
         Ok(())
     }
 
+    /// Dispatches what continues at `at` without a hole; false where something does not.
+    fn dispatch_following(&self, entries: &[Entry], at: &mut i64) -> bool {
+        let known = entries.partition_point(|entry| entry.position <= *at);
+        let fresh = &entries[known..];
+        let follow = (*at + 1..).zip(fresh).take_while(|(next, entry)| entry.position == *next).count();
+        self.dispatch(&fresh[..follow], at);
+        follow == fresh.len()
+    }
+
     fn dispatch(&self, entries: &[Entry], at: &mut i64) {
         let Some(last) = entries.last() else { return };
         let epochs = self.history.epochs();
@@ -161,12 +155,44 @@ impl Feed {
         *at = last.position;
         self.history.inbox.advance_to(last.position);
     }
+}
 
-    async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
-        // A blocking read outlives the client's default response timeout, so this connection has its own.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(PATIENCE * 8));
-        self.client.get_multiplexed_async_connection_with_config(&config).await
+enum News {
+    Local(Arc<Batch>),
+    Stream(Result<Vec<StreamId>, RedisError>),
+}
+
+/// The connection that reads the stream, made again when it breaks.
+#[derive(Default)]
+struct Stream {
+    connection: Option<MultiplexedConnection>,
+    tried: Option<Instant>,
+}
+
+impl Stream {
+    /// One blocking read of what follows `at`. Between attempts to connect it fails at once.
+    async fn read(&mut self, client: &Client, at: i64) -> Result<Vec<StreamId>, RedisError> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            None => {
+                if self.tried.is_some_and(|tried| tried.elapsed() < RECONNECT_EVERY) {
+                    return Err(std::io::Error::from(std::io::ErrorKind::NotConnected).into());
+                }
+                self.tried = Some(Instant::now());
+                // A blocking read outlives the client's default response timeout, so it has its own.
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(CONNECT_TIMEOUT))
+                    .set_response_timeout(Some(PATIENCE * 8));
+                self.connection.insert(client.get_multiplexed_async_connection_with_config(&config).await?)
+            }
+        };
+        let mut read = redis::cmd("XREAD");
+        read.arg("COUNT").arg(PAGE).arg("BLOCK").arg(PATIENCE.as_millis() as u64);
+        read.arg("STREAMS").arg(STREAM).arg(format!("{at}-0"));
+        let reply: Result<Option<StreamReadReply>, RedisError> = read.query_async(connection).await;
+        if reply.is_err() {
+            self.connection = None;
+        }
+        Ok(reply?.map(|r| r.keys.into_iter().flat_map(|key| key.ids).collect()).unwrap_or_default())
     }
 }

@@ -74,15 +74,38 @@ impl Outbox {
     }
 }
 
-type UserKey = (String, String);
-
 #[derive(Default)]
 struct Registry {
-    by_user: HashMap<UserKey, Vec<Arc<Outbox>>>,
+    /// By tenant, then by user: a look-up copies neither.
+    by_user: HashMap<String, HashMap<String, Vec<Arc<Outbox>>>>,
     /// How far the feed has dispatched.
     position: i64,
     connections: usize,
     draining: bool,
+}
+
+impl Registry {
+    fn of(&self, tenant: &str, user_id: &str) -> Option<&Vec<Arc<Outbox>>> {
+        self.by_user.get(tenant)?.get(user_id)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Outbox>> {
+        self.by_user.values().flat_map(HashMap::values).flatten()
+    }
+
+    fn remove(&mut self, tenant: &str, user_id: &str, outbox: &Arc<Outbox>) {
+        self.connections -= 1;
+        let Some(users) = self.by_user.get_mut(tenant) else { return };
+        if let Some(outboxes) = users.get_mut(user_id) {
+            outboxes.retain(|other| !Arc::ptr_eq(other, outbox));
+            if outboxes.is_empty() {
+                users.remove(user_id);
+            }
+        }
+        if users.is_empty() {
+            self.by_user.remove(tenant);
+        }
+    }
 }
 
 #[derive(Clone, Default)]
@@ -95,17 +118,17 @@ impl Hub {
 
     /// Opens a queue for the user. It receives everything the feed dispatches after the tap's position.
     pub fn tap(&self, tenant: &str, user_id: &str) -> Tap {
-        let user = (tenant.to_owned(), user_id.to_owned());
         let outbox = Arc::new(Outbox::default());
         let mut registry = self.registry();
-        registry.by_user.entry(user.clone()).or_default().push(outbox.clone());
+        let users = registry.by_user.entry(tenant.to_owned()).or_default();
+        users.entry(user_id.to_owned()).or_default().push(outbox.clone());
         registry.connections += 1;
         if registry.draining {
             outbox.close(Close::GoingAway);
         }
         let position = registry.position;
         drop(registry);
-        Tap { hub: self.clone(), user, outbox, position }
+        Tap { hub: self.clone(), tenant: tenant.to_owned(), user_id: user_id.to_owned(), outbox, position }
     }
 
     /// Hands entries to those they concern, in order. `cursor` names a position for clients.
@@ -114,9 +137,7 @@ impl Hub {
         for entry in entries {
             registry.position = entry.position;
             let (Some(user_id), Some(changed)) = (&entry.user_id, &entry.changed) else { continue };
-            let Some(outboxes) = registry.by_user.get(&(entry.tenant.clone(), user_id.clone())) else {
-                continue;
-            };
+            let Some(outboxes) = registry.of(&entry.tenant, user_id) else { continue };
             let frame =
                 Frame::event(cursor(entry.position), &entry.event_type, changed.counts, &changed.item);
             for outbox in outboxes {
@@ -128,7 +149,7 @@ impl Hub {
     pub fn begin_epoch(&self, first_position: i64) {
         let mut registry = self.registry();
         registry.position = registry.position.min(first_position - 1);
-        for outbox in registry.by_user.values().flatten() {
+        for outbox in registry.all() {
             outbox.push(Queued::EpochBegan { first_position });
         }
     }
@@ -149,14 +170,15 @@ impl Hub {
     pub fn drain(&self) {
         let mut registry = self.registry();
         registry.draining = true;
-        registry.by_user.values().flatten().for_each(|outbox| outbox.close(Close::GoingAway));
+        registry.all().for_each(|outbox| outbox.close(Close::GoingAway));
     }
 }
 
 /// One connection's place in the hub; dropping it gives the place back.
 pub struct Tap {
     hub: Hub,
-    user: UserKey,
+    tenant: String,
+    user_id: String,
     outbox: Arc<Outbox>,
     /// The feed's position when the queue was opened.
     pub position: i64,
@@ -197,13 +219,6 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        let mut registry = self.hub.registry();
-        registry.connections -= 1;
-        if let Some(outboxes) = registry.by_user.get_mut(&self.user) {
-            outboxes.retain(|outbox| !Arc::ptr_eq(outbox, &self.outbox));
-            if outboxes.is_empty() {
-                registry.by_user.remove(&self.user);
-            }
-        }
+        self.hub.registry().remove(&self.tenant, &self.user_id, &self.outbox);
     }
 }

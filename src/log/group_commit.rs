@@ -12,8 +12,8 @@ use cqrs_es::persist::{
 use postgres_es::PostgresEventRepository;
 use serde_json::Value;
 use sqlx::PgPool;
-use tidings_projections::log::Codec;
 use tidings_projections::log::codec::Place;
+use tidings_projections::log::{Codec, Fact};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -114,7 +114,8 @@ impl GroupCommit {
         let (tenant, recipient) = CALL.with(|call| (call.tenant.clone(), call.recipient()));
         let mut prepared = Vec::with_capacity(events.len());
         for event in events {
-            let event = JobEvent::prepare(&self.codec, event, &tenant, recipient.as_deref()).await;
+            let fact = Fact::of_serialized(event).map_err(unknown)?;
+            let event = JobEvent::prepare(&self.codec, event, fact, &tenant, recipient.as_deref()).await;
             prepared.push(event.map_err(unknown)?);
         }
         Ok(CALL.with(|call| {

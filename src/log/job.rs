@@ -50,30 +50,22 @@ pub struct JobEvent {
 }
 
 impl JobEvent {
-    /// Seals a serialised event. Its place in the log is filled in when it has one.
+    /// Seals a serialised event; `fact` is the same event in the domain's own types. Its place in the log is
+    /// filled in when it has one.
     pub async fn prepare(
         codec: &Codec,
         event: &SerializedEvent,
+        fact: Fact,
         tenant: &str,
         recipient: Option<&str>,
-    ) -> Result<Self, PrepareError> {
+    ) -> Result<Self, CodecError> {
         let sequence = event.sequence as i64;
-        let mut payload = event.payload.clone();
+        let mut members = event.payload.as_object().cloned().unwrap_or_default();
         // The name is a column already.
-        if let Value::Object(members) = &mut payload {
-            members.remove("type");
-        }
-        let fact = Fact::decode(
-            &event.aggregate_type,
-            &event.aggregate_id,
-            &event.event_type,
-            &event.event_version,
-            &payload,
-        )?;
+        members.shift_remove("type");
         let place = Place { aggregate_id: &event.aggregate_id, sequence, event_type: &event.event_type };
-        let sealed = codec.seal(place, tenant, recipient, &payload).await?;
         Ok(Self {
-            stored_payload: sealed.to_string(),
+            stored_payload: codec.seal(place, tenant, recipient, &members).await?,
             stored_metadata: event.metadata.to_string(),
             open: Recorded {
                 position: 0,
@@ -85,7 +77,7 @@ impl JobEvent {
                 sequence,
                 event_type: event.event_type.clone(),
                 event_version: event.event_version.clone(),
-                payload,
+                payload: Value::Object(members),
                 metadata: event.metadata.clone(),
                 fact,
             },
@@ -95,14 +87,6 @@ impl JobEvent {
     pub fn recorded(self, position: i64, recorded_at: OffsetDateTime) -> Arc<Recorded> {
         Arc::new(Recorded { position, recorded_at, ..self.open })
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum PrepareError {
-    #[error(transparent)]
-    Codec(#[from] CodecError),
-    #[error(transparent)]
-    Decode(#[from] tidings_domain::notification::DecodeError),
 }
 
 #[derive(Clone, Debug, PartialEq)]

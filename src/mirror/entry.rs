@@ -54,19 +54,19 @@ impl Entry {
         let (tenant, event_type, user_id) = (id.get("tenant")?, id.get("type")?, id.get("user_id"));
         Some((id.get("epoch")?, Self { position, tenant, event_type, user_id, changed }))
     }
-}
 
-/// Adds one entry to the call of `append.lua`: how many words follow, then names and values in turn.
-pub fn add(call: &mut ScriptInvocation<'_>, epoch: i64, folded: &Folded, epochs: &Epochs) {
-    let (event, entry) = (&folded.event, Entry::new(folded, epochs));
-    let optional = usize::from(entry.user_id.is_some()) + 3 * usize::from(entry.changed.is_some());
-    call.arg(2 * (4 + optional));
-    call.arg("epoch").arg(epoch).arg("tenant").arg(entry.tenant);
-    call.arg("type").arg(entry.event_type).arg("event").arg(event.to_json(epochs));
-    if let Some(user_id) = entry.user_id {
-        call.arg("user_id").arg(user_id);
-    }
-    if let Some(Changed { counts, item }) = entry.changed {
-        call.arg("unread").arg(counts.unread).arg("unseen").arg(counts.unseen).arg("item").arg(item);
+    /// Adds the entry to the call of `append.lua`: how many words follow, then names and values in turn.
+    /// `envelope` is the event as JSON.
+    pub fn add_to(&self, call: &mut ScriptInvocation<'_>, epoch: i64, envelope: &str) {
+        let optional = usize::from(self.user_id.is_some()) + 3 * usize::from(self.changed.is_some());
+        call.arg(2 * (4 + optional));
+        call.arg("epoch").arg(epoch).arg("tenant").arg(&self.tenant);
+        call.arg("type").arg(&self.event_type).arg("event").arg(envelope);
+        if let Some(user_id) = &self.user_id {
+            call.arg("user_id").arg(user_id);
+        }
+        if let Some(Changed { counts, item }) = &self.changed {
+            call.arg("unread").arg(counts.unread).arg("unseen").arg(counts.unseen).arg("item").arg(item);
+        }
     }
 }

@@ -5,20 +5,23 @@
 //! does not fit is refilled from Postgres, so there is never a hole, a duplicate or a second history in it.
 
 mod entry;
+mod relay;
 
 pub use entry::{Changed, Entry};
+pub use relay::{Batch, relay};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError, Script};
 use sqlx::PgPool;
-use tidings_projections::inbox::{self, Folded};
+use tidings_projections::inbox;
 use tidings_projections::log::{ReadError, Reader};
-use tidings_projections::processor::Committed;
 use tokio::sync::mpsc;
 
 use crate::log::History;
+use relay::Outgoing;
 
 /// The one stream of the log; the braces keep it in one slot of a cluster.
 pub const STREAM: &str = "tidings:{0}:events";
@@ -63,7 +66,7 @@ pub struct Mirror {
     pub reader: Reader,
     pub history: History,
     /// What the projector of this node committed.
-    pub committed: mpsc::Receiver<Committed>,
+    pub committed: mpsc::Receiver<Arc<Batch>>,
     pub health: tokio::sync::watch::Sender<Health>,
     /// Where the stream ended at the last check, if that was behind the inbox.
     pub stands_at: Option<i64>,
@@ -129,13 +132,13 @@ impl Mirror {
     async fn push_committed(
         &self,
         connection: &mut Option<MultiplexedConnection>,
-        batches: &[Committed],
+        batches: &[Arc<Batch>],
     ) -> Result<(), MirrorError> {
-        let entries: Vec<&Folded> = batches.iter().flatten().collect();
+        let entries: Vec<Outgoing<'_>> = batches.iter().flat_map(|batch| batch.outgoing()).collect();
         let connection = self.connected(connection).await?;
         match self.push(connection, &entries, false).await? {
             Pushed::Ok => Ok(()),
-            Pushed::Gap { top } if entries.last().is_none_or(|last| last.event.position <= top) => Ok(()),
+            Pushed::Gap { top } if entries.last().is_none_or(|last| last.1.position <= top) => Ok(()),
             Pushed::Gap { top } => self.refill(connection, top).await,
             Pushed::Foreign => self.begin(connection).await,
             Pushed::Newer { epoch } => self.meet_newer(epoch).await,
@@ -162,12 +165,10 @@ impl Mirror {
     async fn begin(&self, connection: &mut MultiplexedConnection) -> Result<(), MirrorError> {
         let reached = inbox::checkpoint(&self.pool).await?;
         let from = (reached - KEPT_ENTRIES).max(0);
-        let entries = self.page(from).await?;
-        if entries.is_empty() {
-            return Ok(());
-        }
-        match self.push(connection, &entries.iter().collect::<Vec<_>>(), true).await? {
-            Pushed::Ok => self.refill(connection, from + entries.len() as i64).await,
+        let page = self.page(from).await?;
+        let Some(last) = page.entries.last().map(|e| e.position) else { return Ok(()) };
+        match self.push(connection, &page.outgoing().collect::<Vec<_>>(), true).await? {
+            Pushed::Ok => self.refill(connection, last).await,
             Pushed::Gap { top } => self.refill(connection, top).await,
             Pushed::Foreign => Ok(()),
             Pushed::Newer { epoch } => self.meet_newer(epoch).await,
@@ -178,9 +179,9 @@ impl Mirror {
     async fn refill(&self, connection: &mut MultiplexedConnection, mut top: i64) -> Result<(), MirrorError> {
         let reached = inbox::checkpoint(&self.pool).await?;
         while top < reached {
-            let entries = self.page(top).await?;
-            let Some(last) = entries.last().map(|e| e.event.position) else { return Ok(()) };
-            top = match self.push(connection, &entries.iter().collect::<Vec<_>>(), false).await? {
+            let page = self.page(top).await?;
+            let Some(last) = page.entries.last().map(|e| e.position) else { return Ok(()) };
+            top = match self.push(connection, &page.outgoing().collect::<Vec<_>>(), false).await? {
                 Pushed::Ok => last,
                 // A rival was faster, or Redis was flushed: go on from where it stands, or at the next check.
                 Pushed::Gap { top: theirs } if theirs != top => theirs,
@@ -191,8 +192,9 @@ impl Mirror {
         Ok(())
     }
 
-    async fn page(&self, after: i64) -> Result<Vec<Folded>, MirrorError> {
-        Ok(inbox::folded_after(&self.pool, &self.reader, after, REFILL_PAGE).await?)
+    async fn page(&self, after: i64) -> Result<Batch, MirrorError> {
+        let folded = inbox::folded_after(&self.pool, &self.reader, after, REFILL_PAGE).await?;
+        Ok(Batch::new(folded, &self.history.epochs()))
     }
 
     /// A greater epoch in the stream is either one this node has not heard of yet, or proof that its database
@@ -208,19 +210,19 @@ impl Mirror {
     async fn push(
         &self,
         connection: &mut MultiplexedConnection,
-        entries: &[&Folded],
+        entries: &[Outgoing<'_>],
         begin: bool,
     ) -> Result<Pushed, RedisError> {
         let script = Script::new(include_str!("append.lua"));
         let epochs = self.history.epochs();
         let epoch = epochs.current().number;
         // Without entries the call only asks: no stream ends at -2, so it answers with its top.
-        let first = entries.first().map_or(-1, |e| e.event.position);
-        let keep = entries.last().map_or(0, |e| (e.event.position - KEPT_ENTRIES).max(0));
+        let first = entries.first().map_or(-1, |e| e.1.position);
+        let keep = entries.last().map_or(0, |e| (e.1.position - KEPT_ENTRIES).max(0));
         let mut call = script.key(STREAM);
         call.arg(epoch).arg(first).arg(keep).arg(if begin { "1" } else { "0" });
-        for folded in entries {
-            entry::add(&mut call, epoch, folded, &epochs);
+        for (folded, entry) in entries {
+            entry.add_to(&mut call, epoch, &folded.event.to_json(&epochs));
         }
         let (verdict, theirs, top): (String, i64, i64) = call.invoke_async(connection).await?;
         Ok(match verdict.as_str() {

@@ -8,7 +8,8 @@ use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{Aead, AeadCore, KeyInit, OsRng, Payload};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
-use serde_json::{Map, Value, json};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value};
 use tidings_domain::PERSONAL_MEMBERS;
 
 use super::keys::{KeyError, KeyRing, RecipientKey};
@@ -56,20 +57,23 @@ impl Codec {
         &self.keys
     }
 
-    /// The payload as it is stored. One without personal members needs no key and stays as it is.
+    /// The payload as it is stored, as JSON text. One without personal members needs no key and stays as it is.
     pub async fn seal(
         &self,
         place: Place<'_>,
         tenant: &str,
         recipient: Option<&str>,
-        open: &Value,
-    ) -> Result<Value, CodecError> {
-        let (Value::Object(members), Some(recipient)) = (open, recipient) else { return Ok(open.clone()) };
-        if !PERSONAL_MEMBERS.iter().any(|name| members.contains_key(*name)) {
-            return Ok(open.clone());
-        }
-        let key = self.keys.of_recipient(tenant, recipient).await?;
-        Ok(seal_with(&key, place, members))
+        open: &Map<String, Value>,
+    ) -> Result<String, CodecError> {
+        let sealed = match recipient {
+            Some(recipient) if PERSONAL_MEMBERS.iter().any(|name| open.contains_key(*name)) => {
+                let key = self.keys.of_recipient(tenant, recipient).await?;
+                Some(Sealed::new(&key, place, open))
+            }
+            _ => None,
+        };
+        let stored = AtRest { open, sealed };
+        Ok(serde_json::to_string(&stored).expect("strings and JSON values always serialise"))
     }
 
     /// The payload as it was before sealing. Where the key was destroyed the personal members are gone, and
@@ -85,17 +89,55 @@ impl Codec {
     }
 }
 
-fn seal_with(key: &RecipientKey, place: Place<'_>, open: &Map<String, Value>) -> Value {
-    let (personal, mut stored): (Map<_, _>, Map<_, _>) =
-        open.clone().into_iter().partition(|(name, _)| PERSONAL_MEMBERS.contains(&name.as_str()));
-    let plain = Value::Object(personal).to_string();
-    let nonce = Aes256Gcm::generate_nonce(&mut OsRng);
-    let sealed = Aes256Gcm::new(&key.secret.into())
-        .encrypt(&nonce, Payload { msg: plain.as_bytes(), aad: &place.associated_data() })
-        .expect("a payload is far below the 64 GiB that AES-GCM can seal");
-    let boxed = BASE64.encode([&nonce[..], &sealed].concat());
-    stored.insert(SEALED.into(), json!({"key": key.id, "box": boxed}));
-    Value::Object(stored)
+/// The personal members of a payload, in a box.
+#[derive(serde::Serialize)]
+struct Sealed {
+    key: i64,
+    r#box: String,
+}
+
+impl Sealed {
+    fn new(key: &RecipientKey, place: Place<'_>, open: &Map<String, Value>) -> Self {
+        let plain = serde_json::to_vec(&Personal(open)).expect("strings and JSON values always serialise");
+        let nonce = Aes256Gcm::generate_nonce(&mut OsRng);
+        let sealed = Aes256Gcm::new(&key.secret.into())
+            .encrypt(&nonce, Payload { msg: &plain, aad: &place.associated_data() })
+            .expect("a payload is far below the 64 GiB that AES-GCM can seal");
+        Self { key: key.id, r#box: BASE64.encode([&nonce[..], &sealed].concat()) }
+    }
+}
+
+/// Only the personal members of a payload.
+struct Personal<'a>(&'a Map<String, Value>);
+
+impl Serialize for Personal<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().filter(|(name, _)| is_personal(name)))
+    }
+}
+
+/// A payload as it is stored: what was sealed stands as `sealed`, the rest as it is.
+struct AtRest<'a> {
+    open: &'a Map<String, Value>,
+    sealed: Option<Sealed>,
+}
+
+impl Serialize for AtRest<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = serializer.serialize_map(None)?;
+        for (name, value) in self.open.iter().filter(|(name, _)| self.sealed.is_none() || !is_personal(name))
+        {
+            members.serialize_entry(name, value)?;
+        }
+        if let Some(sealed) = &self.sealed {
+            members.serialize_entry(SEALED, sealed)?;
+        }
+        members.end()
+    }
+}
+
+fn is_personal(name: &str) -> bool {
+    PERSONAL_MEMBERS.contains(&name)
 }
 
 fn open_with(
@@ -120,6 +162,8 @@ fn open_with(
 #[cfg(test)]
 mod tests {
     //! Sealing hides and binds; opening restores.
+    use serde_json::json;
+
     use super::*;
 
     const PLACE: Place<'_> = Place { aggregate_id: "ntf_1", sequence: 1, event_type: "notification.created" };
@@ -139,8 +183,10 @@ mod tests {
 
     #[test]
     fn sealed_members_are_neither_named_nor_readable_and_open_to_what_they_were() {
-        let mut stored = seal_with(&key(), PLACE, &open_members());
-        let text = stored.to_string();
+        let open = open_members();
+        let sealed = Some(Sealed::new(&key(), PLACE, &open));
+        let text = serde_json::to_string(&AtRest { open: &open, sealed }).expect("serialises");
+        let mut stored: Value = serde_json::from_str(&text).expect("is JSON");
         assert!(!text.contains("Rent") && !text.contains("content") && text.contains("alice"), "{text}");
         let members = stored.as_object_mut().expect("an object");
         let sealed = members.remove(SEALED).expect("sealed");
@@ -150,8 +196,7 @@ mod tests {
 
     #[test]
     fn a_box_moved_to_another_event_or_altered_does_not_open() {
-        let stored = seal_with(&key(), PLACE, &open_members());
-        let sealed = &stored[SEALED];
+        let sealed = &serde_json::to_value(Sealed::new(&key(), PLACE, &open_members())).expect("serialises");
         let elsewhere = Place { sequence: 2, ..PLACE };
         assert!(open_with(&key(), elsewhere, sealed, &mut Map::new()).is_err());
         let other_key = RecipientKey { id: 7, secret: [8; 32] };

@@ -202,9 +202,7 @@ impl KeyStore {
             // A rival's row that was not visible to the first query makes this one wait, then do nothing.
             sqlx::query(
                 "INSERT INTO recipient_keys (tenant, recipient, wrapped)
-                 SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[]) w (tenant, recipient, wrapped)
-                  WHERE NOT EXISTS (SELECT FROM recipient_keys k
-                                     WHERE k.tenant = w.tenant AND k.recipient = w.recipient)
+                 SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[])
                  ON CONFLICT DO NOTHING",
             )
             .bind(&tenants)

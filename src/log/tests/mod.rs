@@ -16,7 +16,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tidings_domain::NotificationId;
 use tidings_domain::notification::{Event, PlanStep, Priority, Tags};
-use tidings_projections::log::{Codec, KeyRing, MasterKey};
+use tidings_projections::log::{Codec, Fact, KeyRing, MasterKey};
 use tokio::time::Instant;
 
 use super::*;
@@ -68,6 +68,7 @@ impl Bench {
     async fn job_for(&self, tenant: &str, id: NotificationId, sequence: usize) -> Job {
         let command_id = clock::new_uuid();
         let event = if sequence == 1 { created() } else { Event::Seen {} };
+        let fact = Fact::Notification(id, event.clone());
         let event = SerializedEvent {
             aggregate_id: id.to_string(),
             sequence,
@@ -77,7 +78,7 @@ impl Bench {
             payload: json!(event),
             metadata: json!({"command_id": command_id.to_string()}),
         };
-        let event = JobEvent::prepare(&self.codec, &event, tenant, Some("alice")).await.unwrap();
+        let event = JobEvent::prepare(&self.codec, &event, fact, tenant, Some("alice")).await.unwrap();
         Job { command_id, events: vec![event], record: None, deadline: in_seconds(5) }
     }
 
