@@ -218,7 +218,8 @@ mod tests {
 
     #[test]
     fn what_is_written_as_documented_is_read() {
-        let text = r#"{"inners":[{"colour":"red"}],"one":null,"data":{"a":[[1],{"b":-2.5}],"c":null},"more":[{}]}"#;
+        let text =
+            r#"{"inners":[{"colour":"red"}],"one":null,"data":{"a":[[1],{"b":-2.5}],"c":null},"more":[{}]}"#;
         let outer: Outer = from_str(text).expect("is well-formed");
         assert_eq!((outer.inners, outer.one), (vec![Inner { colour: Colour::Red }], None));
         assert_eq!(serde_json::json!(outer.data), serde_json::json!({"a": [[1], {"b": -2.5}], "c": null}));

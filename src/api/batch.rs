@@ -84,7 +84,7 @@ impl Batch {
         if !(1..=NOTIFICATIONS_MAX).contains(&unparsed.notifications.len()) {
             return Err(Problem::at(Kind::Invalid, "/notifications", "must have 1 to 1,000 members"));
         }
-        let context = command.context(&key)?;
+        let context = command.context(&key);
         let parsed: Vec<Result<Create, Problem>> =
             unparsed.notifications.iter().map(|n| create(n.get())).collect();
         let items = parsed.iter().zip(1..).filter_map(|(create, part)| {

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use futures_util::StreamExt;
 use poem::http::header;
 use poem::{Request, RequestBody};
 use poem_openapi::Object;
@@ -130,12 +131,17 @@ async fn read_bytes(request: &Request, body: &mut RequestBody, limit: usize) -> 
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    let body = body.take().map_err(|error| Problem::internal(&error))?;
-    match body.into_bytes_limit(limit).await {
-        Ok(bytes) => Ok(bytes.into()),
-        Err(poem::error::ReadBodyError::PayloadTooLarge) => Err(too_large()),
-        Err(error) => Err(Problem::new(Kind::Malformed, format!("the body cannot be read: {error}"))),
+    let mut chunks = body.take().map_err(|error| Problem::internal(&error))?.into_bytes_stream();
+    let mut bytes = Vec::with_capacity(announced.unwrap_or_default());
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk
+            .map_err(|error| Problem::new(Kind::Malformed, format!("the body cannot be read: {error}")))?;
+        if bytes.len() + chunk.len() > limit {
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&chunk);
     }
+    Ok(bytes)
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Problem> {

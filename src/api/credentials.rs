@@ -7,6 +7,7 @@ use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
+use super::closed;
 use super::problem::Problem;
 use crate::auth::{Authenticator, Denied, Principal};
 
@@ -41,6 +42,13 @@ pub fn check(request: &Request) -> Result<Principal, Denied> {
     });
     let authenticator = request.data::<Arc<Authenticator>>().ok_or(Denied::Missing)?;
     authenticator.check(text("x-api-key"), bearer)
+}
+
+/// What comes before every operation: the caller may ask for it, and asks for nothing it does not know.
+pub fn admit<C: Credentials>(request: &Request) -> Result<Principal, Problem> {
+    let principal = C::check(request)?;
+    closed::check(request)?;
+    Ok(principal)
 }
 
 fn register_api_key(registry: &mut Registry) {
@@ -123,6 +131,6 @@ impl<'a, C: Credentials> ApiExtractor<'a> for Caller<C> {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(Self { principal: C::check(request)?, credentials: PhantomData })
+        Ok(Self { principal: admit::<C>(request)?, credentials: PhantomData })
     }
 }

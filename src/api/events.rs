@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use poem::web::Data;
-use poem_openapi::param::Query;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use serde_json::Value;
+use tidings_domain::UserId;
 use tidings_projections::inbox::rfc3339;
-use tidings_projections::log::{Filter, Recorded};
+use tidings_projections::log::{Cursor, Filter, Recorded};
 
 use super::credentials::{Caller, Service};
-use super::problem::{Kind, Problem};
-use super::reads::{Reads, parse_user};
+use super::parameter::{Limit, Query};
+use super::problem::Problem;
+use super::reads::Reads;
 
 const LIMIT_DEFAULT: i64 = 100;
-const LIMIT_MAX: i64 = 1_000;
+const LIMIT_MAX: u32 = 1_000;
 
 pub struct Events;
 
@@ -75,25 +76,21 @@ impl Events {
         caller: Caller<Service>,
         reads: Data<&Arc<Reads>>,
         /// List what follows this cursor; from the beginning where it is left out.
-        after: Query<Option<String>>,
+        after: Query<Cursor>,
         /// Events of the page: 1 to 1,000, 100 where it is left out.
-        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
-        limit: Query<Option<i64>>,
+        limit: Query<Limit<LIMIT_MAX>>,
         /// Only events of this type.
-        r#type: Query<Option<String>>,
+        r#type: Query<String>,
         /// Only events that concern this user.
-        user_id: Query<Option<String>>,
+        user_id: Query<UserId>,
         /// Only events of this aggregate.
-        aggregate_id: Query<Option<String>>,
+        aggregate_id: Query<String>,
     ) -> Result<Json<EventPage>, Problem> {
-        let limit = limit.0.unwrap_or(LIMIT_DEFAULT);
-        if !(1..=LIMIT_MAX).contains(&limit) {
-            return Err(Problem::at(Kind::Malformed, "limit", "must be 1 to 1,000"));
-        }
-        let user_id = user_id.0.map(parse_user).transpose()?.map(String::from);
+        let limit = limit.0.map_or(LIMIT_DEFAULT, |limit| limit.0);
+        let user_id = user_id.0.map(String::from);
         let filter = Filter { user_id, aggregate_id: aggregate_id.0, event_type: r#type.0 };
-        let after = match &after.0 {
-            Some(cursor) => reads.position("after", cursor).await?,
+        let after = match after.0 {
+            Some(cursor) => reads.position(cursor).await?,
             None => 0,
         };
         reads.history.refresh(&reads.pool).await?;

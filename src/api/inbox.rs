@@ -3,18 +3,22 @@
 use std::sync::Arc;
 
 use poem::web::Data;
-use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
+use poem_openapi::registry::{MetaSchemaRef, Registry};
+use poem_openapi::types::{ParseFromParameter, Type};
 use poem_openapi::{Enum, Object, OpenApi};
 use tidings_projections::inbox::{self, Page, Shown};
+use tidings_projections::log::Cursor;
 
 use super::credentials::{Anyone, Caller};
+use super::parameter::{Header, Limit, Parameter, Query};
 use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_user};
 use super::wire::InboxItem;
 
 const LIMIT_DEFAULT: i64 = 20;
-const LIMIT_MAX: i64 = 100;
+const LIMIT_MAX: u32 = 100;
 
 pub struct Inbox;
 
@@ -30,6 +34,33 @@ enum State {
     Archived,
     Snoozed,
     All,
+}
+
+impl Parameter for State {
+    fn schema() -> MetaSchemaRef {
+        Self::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        <Self as Type>::register(registry);
+    }
+
+    fn parse(name: &str, text: &str) -> Result<Self, Problem> {
+        let expected = "must be active, unread, unseen, read, archived, snoozed or all";
+        Self::parse_from_parameter(text).map_err(|_| Problem::at(Kind::Malformed, name, expected))
+    }
+}
+
+/// Where the page before ended, in hexadecimal: what makes `next` opaque.
+struct Before(i64);
+
+impl Parameter for Before {
+    fn parse(name: &str, text: &str) -> Result<Self, Problem> {
+        let digits = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let position = if digits { i64::from_str_radix(text, 16).ok() } else { None };
+        let expected = "must be the `next` of an earlier page";
+        position.map(Self).ok_or_else(|| Problem::at(Kind::Malformed, name, expected))
+    }
 }
 
 impl From<State> for Shown {
@@ -83,24 +114,20 @@ impl Inbox {
         /// Whose inbox.
         user_id: Path<String>,
         /// Which items; `active` where it is left out.
-        state: Query<Option<State>>,
+        state: Query<State>,
         /// Items of the page: 1 to 100, 20 where it is left out.
-        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
-        limit: Query<Option<i64>>,
+        limit: Query<Limit<LIMIT_MAX>>,
         /// The `next` of the page before.
-        before: Query<Option<String>>,
+        before: Query<Before>,
         /// Wait until the inbox shows at least this position, for at most two seconds.
         #[oai(name = "Tidings-Min-Cursor")]
-        min_cursor: Header<Option<String>>,
+        min_cursor: Header<Cursor>,
     ) -> Result<Json<InboxPage>, Problem> {
         let user = parse_user(user_id.0)?;
         caller.principal.require_access_to(&user)?;
-        let limit = limit.0.unwrap_or(LIMIT_DEFAULT);
-        if !(1..=LIMIT_MAX).contains(&limit) {
-            return Err(Problem::at(Kind::Malformed, "limit", "must be 1 to 100"));
-        }
-        let before = before.0.as_deref().map(parse_before).transpose()?;
-        reads.wait_for(min_cursor.0.as_deref()).await?;
+        let limit = limit.0.map_or(LIMIT_DEFAULT, |limit| limit.0);
+        let before = before.0.map(|before| before.0);
+        reads.wait_for(min_cursor.0).await?;
         let shown = state.0.map(Into::into).unwrap_or_default();
         let owner = (caller.principal.tenant().as_str(), user.as_str());
         let page = inbox::page(&reads.pool, owner, shown, before, limit).await?;
@@ -119,11 +146,11 @@ impl Inbox {
         user_id: Path<String>,
         /// Wait until the counts hold at this position or later, for at most two seconds.
         #[oai(name = "Tidings-Min-Cursor")]
-        min_cursor: Header<Option<String>>,
+        min_cursor: Header<Cursor>,
     ) -> Result<Json<InboxCounts>, Problem> {
         let user = parse_user(user_id.0)?;
         caller.principal.require_access_to(&user)?;
-        reads.wait_for(min_cursor.0.as_deref()).await?;
+        reads.wait_for(min_cursor.0).await?;
         let standing =
             inbox::standing(&reads.pool, caller.principal.tenant().as_str(), user.as_str()).await?;
         Ok(Json(InboxCounts {
@@ -144,11 +171,4 @@ fn wire_page(reads: &Reads, page: Page) -> Result<InboxPage, Problem> {
         unseen: page.counts.unseen,
         cursor: reads.cursor(page.position),
     })
-}
-
-/// The opaque `next` is where the page ended, in hexadecimal.
-fn parse_before(text: &str) -> Result<i64, Problem> {
-    let digits = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    let position = if digits { i64::from_str_radix(text, 16).ok() } else { None };
-    position.ok_or_else(|| Problem::at(Kind::Malformed, "before", "must be the `next` of an earlier page"))
 }

@@ -7,10 +7,11 @@ use poem::web::websocket::WebSocket;
 use poem::web::{Data, Path, Query};
 use poem::{IntoResponse, Request, Response, handler};
 use serde::Deserialize;
-use tidings_projections::log::{Cursor, CursorError};
+use tidings_projections::log::Cursor;
 
 use super::credentials;
 use super::origins::Origins;
+use super::parameter;
 use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_user};
 use crate::gateway::{self, Gateway, HEARTBEAT, Hello};
@@ -20,11 +21,6 @@ const SUBPROTOCOL: &str = "tidings.v1";
 #[derive(Deserialize)]
 struct SocketQuery {
     user_id: Option<String>,
-    cursor: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct StreamQuery {
     cursor: Option<String>,
 }
 
@@ -56,17 +52,16 @@ pub fn open_socket(
 pub async fn open_stream(
     request: &Request,
     Path(user_id): Path<String>,
-    query: Query<StreamQuery>,
     gateway: Data<&Gateway>,
     reads: Data<&Arc<Reads>>,
 ) -> Result<Response, Problem> {
     let principal = credentials::check(request)?;
     let user = parse_user(user_id)?;
     principal.require_access_to(&user)?;
-    let last_event_id = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
-    let cursor = last_event_id.or(query.cursor.as_deref()).map(str::parse::<Cursor>).transpose();
-    let cursor =
-        cursor.map_err(|error: CursorError| Problem::at(Kind::Malformed, "cursor", error.to_string()))?;
+    let cursor: Option<Cursor> = match parameter::header(request, "Last-Event-ID")? {
+        None => parameter::query(request, "cursor")?,
+        last_event_id => last_event_id,
+    };
     reads.history.refresh(&reads.pool).await?;
     let tenant = principal.tenant().to_string();
     let frames = gateway::stream(gateway.clone(), tenant, user.into(), cursor).await;

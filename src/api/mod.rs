@@ -2,6 +2,7 @@
 
 mod batch;
 mod body;
+mod closed;
 mod credentials;
 mod events;
 mod health;
@@ -9,9 +10,11 @@ mod inbox;
 mod live;
 mod notifications;
 mod origins;
+mod parameter;
 mod problem;
 mod reads;
 mod request;
+mod request_id;
 mod wire;
 
 pub use health::Readiness;
@@ -79,4 +82,5 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
         .catch_all_error(problem::answer)
         .with(origins.cors())
         .catch_all_error(problem::answer)
+        .around(request_id::identify)
 }

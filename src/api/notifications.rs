@@ -101,7 +101,7 @@ impl Notifications {
         key: Key,
     ) -> Result<CreatedResponse, Problem> {
         let create = command.body.parse::<CreateNotification>()?.into_command()?;
-        let context = command.context(&key)?;
+        let context = command.context(&key);
         let done = command.backend.commands.create(&context, create).await?;
         let (receipt, cursor, replayed) = receipt(&command.backend.reads, done);
         Ok(CreatedResponse::Created(receipt, cursor, replayed))
@@ -268,7 +268,7 @@ impl<C, B: CommandBody> Command<C, B> {
     /// Executes one action on one notification.
     async fn act(&self, id: &str, key: &Key, action: Action) -> Result<DoneResponse, Problem> {
         let id = parse_id(id)?;
-        let context = self.context(key)?;
+        let context = self.context(key);
         let done = self.backend.commands.act(&context, id, action).await?;
         let (receipt, cursor, replayed) = receipt(&self.backend.reads, done);
         Ok(DoneResponse::Done(receipt, cursor, replayed))

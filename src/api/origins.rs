@@ -45,7 +45,7 @@ impl Origins {
                 "x-api-key",
                 "x-request-id",
             ])
-            .expose_headers(["tidings-cursor", "idempotent-replayed", "retry-after"])
+            .expose_headers(["tidings-cursor", "idempotent-replayed", "retry-after", "x-request-id"])
     }
 }
 

@@ -10,6 +10,7 @@ use poem_openapi::{ApiResponse, Object};
 use tidings_domain::notification::{self, InvalidContent};
 use tidings_projections::log::{CursorError, ReadError};
 
+use super::request_id;
 use crate::auth::Denied;
 use crate::commands::CommandError;
 use crate::log::AppendError;
@@ -106,21 +107,21 @@ impl Problem {
         Self { kind, detail: detail.into(), errors: Vec::new() }
     }
 
-    /// One member, parameter or header is at fault.
+    /// One member, parameter or header is at fault; an empty pointer is the whole body.
     pub fn at(kind: Kind, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         let (pointer, detail) = (pointer.into(), detail.into());
-        let told = format!("{pointer}: {detail}");
+        let told = if pointer.is_empty() { detail.clone() } else { format!("{pointer}: {detail}") };
         Self { kind, detail: told, errors: vec![FieldError { pointer, detail }] }
     }
 
     /// Something unexpected: logged here, named nowhere else.
     pub fn internal(error: &dyn std::error::Error) -> Self {
-        tracing::error!(error = %error, "a request failed");
+        tracing::error!(%error, request_id = request_id::current(), "a request failed");
         Self::new(Kind::Internal, "the error was logged; please report it with the request id")
     }
 
     fn unavailable(error: &dyn std::fmt::Display) -> Self {
-        tracing::warn!(%error, "a request could not be served");
+        tracing::warn!(%error, request_id = request_id::current(), "a request could not be served");
         Self::new(Kind::Unavailable, "the database cannot be reached; nothing was done")
     }
 

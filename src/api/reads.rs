@@ -23,21 +23,18 @@ impl Reads {
         self.history.cursor(position).to_string()
     }
 
-    /// The position of a cursor that a client sent under `name`.
-    pub async fn position(&self, name: &str, text: &str) -> Result<i64, Problem> {
-        let cursor: Cursor = text.parse().map_err(|error: tidings_projections::log::CursorError| {
-            Problem::at(Kind::Malformed, name, error.to_string())
-        })?;
+    /// The position of a cursor that a client sent.
+    pub async fn position(&self, cursor: Cursor) -> Result<i64, Problem> {
         Ok(self.history.resolve(&self.pool, cursor).await??)
     }
 
     /// Waits until the inbox has followed the log up to the cursor the client wants to see.
-    pub async fn wait_for(&self, min_cursor: Option<&str>) -> Result<(), Problem> {
-        let Some(text) = min_cursor else { return Ok(()) };
-        let position = self.position("Tidings-Min-Cursor", text).await?;
+    pub async fn wait_for(&self, min_cursor: Option<Cursor>) -> Result<(), Problem> {
+        let Some(cursor) = min_cursor else { return Ok(()) };
+        let position = self.position(cursor).await?;
         let reached = self.history.inbox.reached(position);
         tokio::time::timeout(MIN_CURSOR_TIMEOUT, reached).await.map_err(|_| {
-            Problem::new(Kind::ProjectionBehind, format!("the inbox has not reached {text} yet"))
+            Problem::new(Kind::ProjectionBehind, format!("the inbox has not reached {cursor} yet"))
         })
     }
 }

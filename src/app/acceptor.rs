@@ -1,5 +1,5 @@
 //! Accepts TCP connections with Nagle's algorithm off: frames and answers are small and must not wait for an
-//! acknowledgement of the one before.
+//! acknowledgement of the one before. How they end is the matter of a [`Connection`].
 
 use std::io::Result;
 use std::net::SocketAddr;
@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use poem::http::uri::Scheme;
 use poem::listener::{Acceptor, TcpAcceptor};
 use poem::web::{LocalAddr, RemoteAddr};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+
+use super::connection::Connection;
 
 pub struct NoDelay {
     inner: TcpAcceptor,
@@ -26,15 +28,15 @@ impl NoDelay {
 }
 
 impl Acceptor for NoDelay {
-    type Io = TcpStream;
+    type Io = Connection;
 
     fn local_addr(&self) -> Vec<LocalAddr> {
         self.inner.local_addr()
     }
 
-    async fn accept(&mut self) -> Result<(TcpStream, LocalAddr, RemoteAddr, Scheme)> {
+    async fn accept(&mut self) -> Result<(Connection, LocalAddr, RemoteAddr, Scheme)> {
         let (stream, local, remote, scheme) = self.inner.accept().await?;
         stream.set_nodelay(true)?;
-        Ok((stream, local, remote, scheme))
+        Ok((Connection::new(stream), local, remote, scheme))
     }
 }

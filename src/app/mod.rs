@@ -1,6 +1,7 @@
 //! Wires the service together and runs it; decides nothing.
 
 mod acceptor;
+mod connection;
 mod database;
 mod tasks;
 
@@ -39,7 +40,9 @@ pub enum StartError {
     #[error(transparent)]
     Database(#[from] DatabaseError),
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Key(KeyError),
+    #[error("TIDINGS_MASTER_KEY is not the key this database was written with")]
+    WrongMasterKey,
     #[error("TIDINGS_REDIS_URL is not a Redis URL: {0}")]
     RedisUrl(redis::RedisError),
     #[error("TIDINGS_MASTER_KEY is missing")]
@@ -48,6 +51,15 @@ pub enum StartError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("the log cannot be read: {0}")]
     Log(sqlx::Error),
+}
+
+impl From<KeyError> for StartError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::WrongMasterKey => Self::WrongMasterKey,
+            KeyError::Database(_) | KeyError::Unwrap => Self::Key(error),
+        }
+    }
 }
 
 /// The service, listening and ready to run.

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use cqrs_es::persist::SerializedEvent;
 use cqrs_es::{Aggregate, DomainEvent};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, maybe_done};
+use futures_util::poll;
 use serde_json::json;
 use tidings_domain::NotificationId;
 use tidings_domain::notification::{Action, Command, Notification};
@@ -45,7 +46,8 @@ struct Loaded {
 type Answers = HashMap<i32, Result<Done, CommandError>>;
 
 impl Commands {
-    /// Executes all items, in any order. An error means that nothing was begun.
+    /// Executes all items; the log keeps their order, but for those that a conflict sends back. An error means
+    /// that nothing was begun.
     pub async fn execute_many(&self, context: &Context, items: Vec<Item>) -> Result<Many, CommandError> {
         let deadline = Instant::now() + DEADLINE;
         let earlier = self.begin(context, &items, deadline).await?;
@@ -58,14 +60,17 @@ impl Commands {
                 break;
             }
             let loaded = self.load(&open).await?;
-            let attempts =
-                open.iter().map(|item| self.attempt(context, item, loaded.get(&item.id), deadline));
-            let results = join_all(attempts).await;
+            // Keys are fetched for all together; only then is the order of the log decided.
+            let jobs = open.iter().map(|item| self.prepare(context, item, loaded.get(&item.id), deadline));
+            let results = self.append_in_order(join_all(jobs).await).await;
             let late = Instant::now() >= deadline;
             for (item, result) in open.into_iter().zip(results) {
                 match result {
                     Err(CommandError::Conflict) if !late => {}
-                    result => drop(answers.insert(item.part, result)),
+                    result => {
+                        let done = result.and_then(|appended| self.done(context, item, appended));
+                        answers.insert(item.part, done);
+                    }
                 }
             }
             if answers.len() < items.len() {
@@ -119,23 +124,48 @@ impl Commands {
         Ok(loaded)
     }
 
-    async fn attempt(
+    /// Decides, and seals what was decided.
+    async fn prepare(
         &self,
         context: &Context,
         item: &Item,
         loaded: Option<&Loaded>,
         deadline: Instant,
-    ) -> Result<Done, CommandError> {
+    ) -> Result<Job, CommandError> {
         let unborn = Loaded::default();
         let loaded = loaded.unwrap_or(&unborn);
         let command = Command { issuer: context.principal.issuer(), action: item.action.clone() };
         let events = loaded.state.decide(&command).map_err(CommandError::Refused)?;
-        let job = self.job(context, item, loaded, &events, deadline).await?;
-        match self.log.append(job, Lane::Bulk).await {
-            Ok(Appended::Stored { position }) => Ok(Done { id: item.id, position, replayed: false }),
-            Ok(Appended::Replayed(answer)) => self.replay(context, answer),
-            Err(AppendError::Conflict) => Err(CommandError::Conflict),
-            Err(error) => Err(CommandError::Append(error)),
+        self.job(context, item, loaded, &events, deadline).await
+    }
+
+    /// Hands the jobs to the log one after the other, then waits for all of them.
+    async fn append_in_order(
+        &self,
+        jobs: Vec<Result<Job, CommandError>>,
+    ) -> Vec<Result<Appended, CommandError>> {
+        let mut appends: Vec<_> =
+            jobs.into_iter().map(|job| Box::pin(maybe_done(self.append(job)))).collect();
+        for append in &mut appends {
+            // The first poll puts the job into the queue.
+            let _ = poll!(append);
+        }
+        join_all(&mut appends).await;
+        let results = appends.iter_mut().map(|append| append.as_mut().take_output());
+        results.map(|result| result.unwrap_or(Err(CommandError::Conflict))).collect()
+    }
+
+    async fn append(&self, job: Result<Job, CommandError>) -> Result<Appended, CommandError> {
+        self.log.append(job?, Lane::Bulk).await.map_err(|error| match error {
+            AppendError::Conflict => CommandError::Conflict,
+            error => CommandError::Append(error),
+        })
+    }
+
+    fn done(&self, context: &Context, item: &Item, appended: Appended) -> Result<Done, CommandError> {
+        match appended {
+            Appended::Stored { position } => Ok(Done { id: item.id, position, replayed: false }),
+            Appended::Replayed(answer) => self.replay(context, answer),
         }
     }
 

@@ -122,7 +122,8 @@ impl Commands {
         }
         let id = NotificationId::new(clock::new_uuid());
         let deadline = Instant::now() + DEADLINE;
-        match self.execute(context, id, Action::Create(Box::new(create)), true, 201, deadline).await? {
+        let create = Action::Create(Box::new(create));
+        match self.execute(context, id, create, true, 201, deadline).await? {
             Execution::Stored { position } => Ok(Done { id, position, replayed: false }),
             Execution::Replayed(answer) => self.replay(context, answer),
             Execution::Conflict => Err(CommandError::Conflict),
@@ -170,7 +171,8 @@ impl Commands {
         let command = Command { issuer: context.principal.issuer(), action };
         let id = id.to_string();
         let execution = self.framework.execute_with_metadata(&id, command, context.metadata(command_id));
-        match with_call(call, execution).await {
+        // Boxed here, once: the framework's future is large, and every layer above would copy it.
+        match Box::pin(with_call(call, execution)).await {
             (_, Some(Ok(Appended::Stored { position }))) => Ok(Execution::Stored { position }),
             (_, Some(Ok(Appended::Replayed(answer)))) => Ok(Execution::Replayed(answer)),
             (_, Some(Err(AppendError::Conflict))) => Ok(Execution::Conflict),

@@ -165,9 +165,6 @@ impl Config {
         let secret =
             |setting, flag: &Option<Secret>| sources.find(setting, flag.as_ref().map(Secret::expose));
 
-        let parsed = |found: Option<Found>, expected, parse: fn(&str) -> Option<Secret>| {
-            found.map(|found| found.parse_secret(expected, parse)).transpose()
-        };
         let config = Self {
             listen: or_default(
                 plain("listen", &flags.listen)?,
@@ -175,26 +172,20 @@ impl Config {
                 "an IP address and a port, as 127.0.0.1:8080 or [::]:8080",
                 |text| text.parse().ok(),
             )?,
-            database_url: url(
-                secret("database_url", &flags.database_url)?,
-                &["postgres:", "postgresql:"],
-                "a URL as postgres://user:password@host:5432/database",
-            )?,
-            redis_url: url(
-                secret("redis_url", &flags.redis_url)?,
-                &["redis:", "rediss:", "redis+unix:", "unix:", "valkey:", "valkeys:", "valkey+unix:"],
-                "a URL as redis://host:6379, rediss://host:6379 or redis+unix:///path",
-            )?,
+            database_url: database_url(secret("database_url", &flags.database_url)?)?,
+            redis_url: redis_url(secret("redis_url", &flags.redis_url)?)?,
             data_dir: plain("data_dir", &flags.data_dir)?
                 .map_or_else(|| "./data".into(), |found| found.value.into()),
             root_api_key: parsed(
                 secret("root_api_key", &flags.root_api_key)?,
                 "32 or more characters",
-                |text| (text.chars().count() >= ROOT_API_KEY_CHARACTERS_MIN).then(|| text.to_owned().into()),
+                parse_root_api_key,
             )?,
-            jwt_secret: parsed(secret("jwt_secret", &flags.jwt_secret)?, "32 or more bytes", |text| {
-                (text.len() >= JWT_SECRET_BYTES_MIN).then(|| text.to_owned().into())
-            })?,
+            jwt_secret: parsed(
+                secret("jwt_secret", &flags.jwt_secret)?,
+                "32 or more bytes",
+                parse_jwt_secret,
+            )?,
             jwt_audience: plain("jwt_audience", &flags.jwt_audience)?.map(|found| found.value),
             jwt_issuer: plain("jwt_issuer", &flags.jwt_issuer)?.map(|found| found.value),
             master_key: secret("master_key", &flags.master_key)?
@@ -210,7 +201,7 @@ impl Config {
                 plain("database_connections_max", &flags.database_connections_max)?,
                 DATABASE_CONNECTIONS_DEFAULT,
                 "a number from 1 to 500",
-                |text| text.parse().ok().filter(|number| (1..=DATABASE_CONNECTIONS_MAX).contains(number)),
+                parse_connections_max,
             )?,
             log_format: or_default(
                 plain("log_format", &flags.log_format)?,
@@ -241,12 +232,42 @@ fn or_default<T>(
     found.map_or(Ok(default), |found| found.parse(expected, parse))
 }
 
+fn parsed(
+    found: Option<Found>,
+    expected: &'static str,
+    parse: fn(&str) -> Option<Secret>,
+) -> Result<Option<Secret>, ConfigError> {
+    found.map(|found| found.parse_secret(expected, parse)).transpose()
+}
+
+fn parse_root_api_key(text: &str) -> Option<Secret> {
+    (text.chars().count() >= ROOT_API_KEY_CHARACTERS_MIN).then(|| text.to_owned().into())
+}
+
+fn parse_jwt_secret(text: &str) -> Option<Secret> {
+    (text.len() >= JWT_SECRET_BYTES_MIN).then(|| text.to_owned().into())
+}
+
+fn parse_connections_max(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|number| (1..=DATABASE_CONNECTIONS_MAX).contains(number))
+}
+
 fn parse_log_format(text: &str) -> Option<LogFormat> {
     match text {
         "text" => Some(LogFormat::Text),
         "json" => Some(LogFormat::Json),
         _ => None,
     }
+}
+
+fn database_url(found: Option<Found>) -> Result<Option<Secret>, ConfigError> {
+    let schemes = ["postgres:", "postgresql:"];
+    url(found, &schemes, "a URL as postgres://user:password@host:5432/database")
+}
+
+fn redis_url(found: Option<Found>) -> Result<Option<Secret>, ConfigError> {
+    let schemes = ["redis:", "rediss:", "redis+unix:", "unix:", "valkey:", "valkeys:", "valkey+unix:"];
+    url(found, &schemes, "a URL as redis://host:6379, rediss://host:6379 or redis+unix:///path")
 }
 
 fn url(

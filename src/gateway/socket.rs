@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::frame::{Close, Frame};
 use super::session::{Gateway, HEARTBEAT, Session};
 use crate::auth::{Denied, Principal};
+use crate::json;
 
 /// What a client may send in one frame.
 const INBOUND_BYTES_MAX: usize = 64 << 10;
@@ -57,13 +58,10 @@ impl Hello {
     }
 }
 
+/// What every frame of a client has. It may have more.
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Inbound {
-    Ping,
-    /// A newer client may know more than this node.
-    #[serde(other)]
-    Unknown,
+struct Inbound {
+    r#type: String,
 }
 
 /// Serves one socket until either side ends it.
@@ -135,13 +133,14 @@ async fn receive(
         Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
         Some(Err(error)) => return Err(broken(&error)),
     };
-    match serde_json::from_str(&text) {
-        Ok(Inbound::Ping) => match session.sync() {
+    let frame: Inbound = json::from_str(&text).map_err(|_| End::Close(Close::BadRequest))?;
+    match frame.r#type.as_str() {
+        "ping" => match session.sync() {
             Some(sync) => send(sink, session, vec![sync]).await,
             None => Ok(()),
         },
-        Ok(Inbound::Unknown) => Ok(()),
-        Err(_) => Err(End::Close(Close::BadRequest)),
+        // A newer client may know more than this node.
+        _ => Ok(()),
     }
 }
 

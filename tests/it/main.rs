@@ -16,6 +16,7 @@ mod mirror;
 mod nodes;
 mod openapi;
 mod recovery;
+mod request_id;
 mod sealed;
 mod socket;
 mod socket_end;

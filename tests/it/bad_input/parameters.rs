@@ -90,6 +90,52 @@ async fn a_query_outside_of_its_limits_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_parameter_that_is_unknown_or_given_twice_is_refused_by_name() {
+    let mut refusing = Refusing::start().await;
+    let id = refusing.id.clone();
+    for (path, refusal) in [
+        (format!("{INBOX}?limits=5"), malformed(&["limits"])),
+        (format!("{INBOX}?state=read&State=all"), malformed(&["State"])),
+        (format!("{INBOX}/counts?limit=5"), malformed(&["limit"])),
+        ("/v1/events?limit=5&recipient=alice".into(), malformed(&["recipient"])),
+        ("/v1/events?=alice".into(), malformed(&[""])),
+        (format!("/v1/notifications/{id}?a%2Fb"), malformed(&["a/b"])),
+        ("/v1/events?type=a&type=b".into(), malformed(&["type"])),
+        (format!("{INBOX}?limit=5&limit=5"), malformed(&["limit"])),
+        (format!("{INBOX}/stream?cursor=1.1&cursor=1.1"), malformed(&["cursor"])),
+    ] {
+        let read = refusing.get(&path);
+        refusing.refuse(&path, read, refusal).await;
+    }
+    for path in ["/v1/notifications", "/v1/notifications/batch", &format!("/v1/notifications/{id}/read")] {
+        let post = refusing.post(&format!("{path}?dry_run=true")).json(&crate::support::note("alice"));
+        refusing.refuse(path, post, malformed(&["dry_run"])).await;
+    }
+    let stranger = refusing.service.request("GET", "/v1/events?recipient=alice");
+    refusing.service.send(stranger).await.expect(401);
+    refusing.finish().await;
+}
+
+#[tokio::test]
+async fn a_header_that_is_no_text_or_there_twice_is_refused_by_name() {
+    let mut refusing = Refusing::start().await;
+    let bytes = reqwest::header::HeaderValue::from_bytes(b"1.1\xff").unwrap();
+    let stream = refusing.get(&format!("{INBOX}/stream")).header("last-event-id", bytes);
+    refusing.refuse("a Last-Event-ID that is no text", stream, malformed(&["Last-Event-ID"])).await;
+    let note = crate::support::note("alice");
+    let create = refusing.post("/v1/notifications").json(&note);
+    let create = create.header("idempotency-key", "a").header("idempotency-key", "b");
+    refusing.refuse("two keys", create, malformed(&["Idempotency-Key"])).await;
+    let create = refusing.post("/v1/notifications").json(&note);
+    let create = create.header("idempotency-key", "a").header("idempotency-key", "a");
+    refusing.refuse("one key twice", create, malformed(&["Idempotency-Key"])).await;
+    let head = refusing.service.head().await;
+    let read = refusing.get(INBOX).header("tidings-min-cursor", &head).header("tidings-min-cursor", &head);
+    refusing.refuse("two cursors", read, malformed(&["Tidings-Min-Cursor"])).await;
+    refusing.finish().await;
+}
+
+#[tokio::test]
 async fn an_idempotency_key_that_is_none_is_refused() {
     let mut refusing = Refusing::start().await;
     let long = "k".repeat(256);
@@ -105,19 +151,4 @@ async fn an_idempotency_key_that_is_none_is_refused() {
         refusing.refuse(&format!("mark by {value:?}"), mark, malformed(&["Idempotency-Key"])).await;
     }
     refusing.finish().await;
-}
-
-#[tokio::test]
-async fn a_request_id_that_is_no_good_is_replaced_and_does_no_harm() {
-    let service = crate::support::Service::start().await;
-    let long = "x".repeat(129);
-    for id in [&b""[..], b"a b", long.as_bytes(), b"\xff", b"good-1"] {
-        let request = service.posting("/v1/notifications", &crate::support::note("alice"));
-        service.send(request.header("x-request-id", id)).await.expect(201);
-    }
-    let events = service.events("").await;
-    let ids: Vec<&str> =
-        events.iter().map(|event| event["metadata"]["request_id"].as_str().unwrap()).collect();
-    assert_eq!(ids[4], "good-1");
-    assert!(ids[..4].iter().all(|id| id.len() == 36), "{ids:?}");
 }

@@ -67,7 +67,7 @@ async fn pages_of_listed_origins_may_call_and_see_the_headers_of_the_answer() {
         let answer = service.send(request).await.expect(201);
         assert_eq!(answer.header("access-control-allow-origin"), Some(allowed));
         let exposed = answer.header("access-control-expose-headers").unwrap().to_lowercase();
-        for name in ["tidings-cursor", "idempotent-replayed", "retry-after"] {
+        for name in ["tidings-cursor", "idempotent-replayed", "retry-after", "x-request-id"] {
             assert!(exposed.contains(name), "{name} in {exposed}");
         }
         // A problem is readable, too.

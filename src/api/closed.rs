@@ -1,0 +1,54 @@
+//! Requests are closed: a parameter that the document does not name for an operation is refused by its name, so
+//! that a misspelt filter does not read as none.
+
+use std::sync::LazyLock;
+
+use poem::http::Method;
+use poem::{PathPattern, Request};
+use poem_openapi::OpenApi;
+use poem_openapi::registry::{MetaApi, MetaParamIn};
+
+use super::parameter::query_pairs;
+use super::problem::{Kind, Problem};
+
+/// An operation, and the parameters of its query.
+struct Operation {
+    method: Method,
+    path: String,
+    query: Vec<String>,
+}
+
+/// As the document has them, which never changes while the process runs.
+static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| operations(super::Apis::meta()));
+
+fn operations(apis: Vec<MetaApi>) -> Vec<Operation> {
+    let paths = apis.into_iter().flat_map(|api| api.paths);
+    let operations = paths.flat_map(|path| {
+        path.operations.into_iter().map(move |operation| {
+            let query = operation.params.into_iter().filter(|param| param.in_type == MetaParamIn::Query);
+            let query = query.map(|param| param.name).collect();
+            Operation { method: operation.method, path: shape(&path.path), query }
+        })
+    });
+    operations.collect()
+}
+
+/// A path without the names of its parameters, which the document writes `{id}` and the router `:param0`.
+fn shape(path: &str) -> String {
+    let segments = path.split('/').map(|segment| if segment.starts_with(['{', ':']) { "*" } else { segment });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// Refuses what the operation that the request was routed to does not know.
+pub fn check(request: &Request) -> Result<(), Problem> {
+    let given = query_pairs(request)?;
+    let Some(pattern) = request.data::<PathPattern>().filter(|_| !given.is_empty()) else { return Ok(()) };
+    let path = shape(&pattern.0);
+    let mut operations = OPERATIONS.iter();
+    let known = operations.find(|known| known.method == request.method() && known.path == path);
+    let names = known.map_or(&[][..], |operation| &operation.query);
+    match given.into_iter().find(|(name, _)| !names.contains(name)) {
+        None => Ok(()),
+        Some((name, _)) => Err(Problem::at(Kind::Malformed, name, "is no parameter of this operation")),
+    }
+}
