@@ -144,6 +144,7 @@ impl InboxProcessor {
         if let Some(last) = batch.last() {
             self.head.advance_to(last.event.position);
             self.checkpoint.advance_to(last.event.position);
+            self.tail.forget_up_to(last.event.position);
         }
         let _ = self.committed.try_send(batch);
     }

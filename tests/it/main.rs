@@ -15,6 +15,7 @@ mod inbox;
 mod mirror;
 mod nodes;
 mod openapi;
+mod outage;
 mod recovery;
 mod request_id;
 mod sealed;

@@ -1,27 +1,8 @@
 //! The mirror: a stream in Redis that holds every event of the log, and that may be lost without anybody noticing.
 
-use redis::AsyncCommands;
-use redis::streams::{StreamReadOptions, StreamReadReply};
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Service, Socket};
-
-const STREAM: &str = "tidings:{0}:events";
-
-/// The entries after an id, waiting for `count` of them.
-async fn entries(service: &Service, after: &str, count: usize) -> Vec<redis::streams::StreamId> {
-    let mut redis = service.redis_that_waits().await;
-    let (mut after, mut found) = (after.to_owned(), Vec::new());
-    while found.len() < count {
-        let options = StreamReadOptions::default().block(PATIENCE.as_millis() as usize);
-        let reply: Option<StreamReadReply> =
-            redis.xread_options(&[STREAM], &[&after], &options).await.unwrap();
-        let reply = reply.expect("entries come");
-        found.extend(reply.keys.into_iter().flat_map(|key| key.ids));
-        after = found.last().map_or(after, |entry| entry.id.clone());
-    }
-    found
-}
+use crate::support::{Service, Socket};
 
 #[tokio::test]
 async fn the_stream_holds_every_event_by_its_position_with_what_it_changed() {
@@ -29,7 +10,7 @@ async fn the_stream_holds_every_event_by_its_position_with_what_it_changed() {
     let id = service.create("alice").await;
     service.mark(&id, "read").await;
     let events = service.events("").await;
-    let entries = entries(&service, "0", 3).await;
+    let entries = service.mirrored_after("0", 3).await;
     assert_eq!(entries.len(), events.len());
     for (number, (entry, event)) in (1..).zip(entries.iter().zip(&events)) {
         let text = |field: &str| entry.get::<String>(field);
@@ -60,7 +41,7 @@ async fn sockets_do_not_notice_that_redis_lost_everything() {
         service.create("alice").await;
         assert_eq!(socket.event("notification.created").await["unread"], round);
     }
-    let refilled = entries(&service, "0", 4).await;
+    let refilled = service.mirrored_after("0", 4).await;
     let ids: Vec<_> = refilled.iter().map(|entry| entry.id.as_str()).collect();
     assert_eq!(ids, ["1-0", "2-0", "3-0", "4-0"], "the stream is whole again");
     assert_eq!(socket.sync().await["unread"], 4);

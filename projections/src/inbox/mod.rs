@@ -5,6 +5,8 @@
 
 mod fold;
 mod item;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use fold::{FoldError, Folded};

@@ -81,6 +81,13 @@ impl Tail {
         }
     }
 
+    /// Lets go of what every reader of this node has folded: memory that is freed soon is still in the cache.
+    pub fn forget_up_to(&self, position: i64) {
+        let mut tail = self.lock();
+        let folded = tail.partition_point(|event| event.position <= position);
+        tail.drain(..folded);
+    }
+
     pub fn clear(&self) {
         self.lock().clear();
     }

@@ -156,6 +156,6 @@ impl Service {
 }
 
 /// The position in a cursor. Clients must not look into one; a test that checks order may.
-fn position(cursor: &str) -> i64 {
+pub fn position(cursor: &str) -> i64 {
     cursor.split_once('.').unwrap().1.parse().unwrap()
 }

@@ -1,6 +1,7 @@
 //! What every test stands on: the service as production runs it, and the ways its clients reach it.
 
 mod api;
+mod audit;
 mod process;
 mod service;
 mod socket;
@@ -9,6 +10,7 @@ mod stream;
 mod token;
 
 pub use api::{Answer, note};
+pub use audit::Seen;
 pub use process::{is_alive, lines_of, run_to_end, tidings, when_free};
 pub use service::Service;
 pub use socket::Socket;

@@ -132,14 +132,18 @@ impl Service {
 
     /// What a test configured, else what the service generated.
     pub fn secret(&self, name: &str) -> String {
-        let variable = format!("TIDINGS_{}", name.to_uppercase());
-        match self.settings.iter().find(|(set, _)| *set == variable) {
-            Some((_, value)) => value.clone(),
+        match self.setting(&format!("TIDINGS_{}", name.to_uppercase())) {
+            Some(value) => value.to_owned(),
             None => {
                 let file = self.data_dir().join("secrets").join(name);
                 std::fs::read_to_string(file).unwrap().trim_end().to_owned()
             }
         }
+    }
+
+    /// The environment variable as this test set it.
+    pub(super) fn setting(&self, variable: &str) -> Option<&str> {
+        self.settings.iter().find(|(set, _)| set == variable).map(|(_, value)| value.as_str())
     }
 
     /// Asks it to end; the connections of the test go on meanwhile.

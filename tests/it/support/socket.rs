@@ -68,26 +68,32 @@ impl Socket {
             .expect("it is taken or refused")
     }
 
-    async fn next(&mut self) -> Message {
+    /// `None` where the service is gone without a word.
+    async fn next_or_gone(&mut self) -> Option<Message> {
         loop {
             let message = tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("a frame comes");
-            match message.expect("the socket ends with a close frame") {
-                Ok(Message::Ping(_) | Message::Pong(_)) => {}
-                Ok(message) => return message,
-                Err(error) => panic!("the socket broke: {error}"),
+            match message {
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(message)) => return Some(message),
+                Some(Err(_)) | None => return None,
             }
         }
     }
 
-    pub async fn next_frame(&mut self) -> Value {
-        match self.next().await {
+    /// The next frame; `None` once the service was killed.
+    pub async fn frame_or_gone(&mut self) -> Option<Value> {
+        match self.next_or_gone().await? {
             Message::Text(text) => {
                 let frame: Value = serde_json::from_str(&text).unwrap();
                 assert!(frame.is_object(), "a frame is an object: {text}");
-                frame
+                Some(frame)
             }
             other => panic!("a text frame should have come: {other:?}"),
         }
+    }
+
+    pub async fn next_frame(&mut self) -> Value {
+        self.frame_or_gone().await.expect("the socket ends with a close frame")
     }
 
     /// The next frame, which must be of this type.

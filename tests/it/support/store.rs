@@ -1,8 +1,10 @@
 //! Postgres and Redis of a running service, for looking at what it keeps, and for writing as an older version would.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
+use redis::streams::{StreamId, StreamReadOptions, StreamReadReply};
 use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection, PgConnection};
@@ -10,35 +12,59 @@ use uuid::Uuid;
 
 use super::{PATIENCE, Service};
 
-/// The embedded services as process ids; none where the service uses those of others.
+/// The embedded services as process ids: Postgres, then Redis, each where the service does not use another's.
 pub async fn children(data_dir: &Path) -> Vec<i32> {
-    let Ok(postmaster) = std::fs::read_to_string(data_dir.join("postgres/postmaster.pid")) else {
-        return Vec::new();
-    };
-    let postgres = postmaster.lines().next().unwrap().parse().unwrap();
-    let mut redis = redis_in(data_dir).await;
-    let info: String = redis::cmd("INFO").arg("server").query_async(&mut redis).await.unwrap();
-    let redis = info.lines().find_map(|line| line.strip_prefix("process_id:")).unwrap();
-    vec![postgres, redis.parse().unwrap()]
+    let mut pids = Vec::new();
+    if let Ok(postmaster) = std::fs::read_to_string(data_dir.join("postgres/postmaster.pid")) {
+        pids.push(postmaster.lines().next().unwrap().parse().unwrap());
+    }
+    if redis_socket(data_dir).exists() {
+        let client = redis::Client::open(redis_url(data_dir)).unwrap();
+        let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+        let info: String = redis::cmd("INFO").arg("server").query_async(&mut redis).await.unwrap();
+        let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).unwrap();
+        pids.push(pid.parse().unwrap());
+    }
+    pids
 }
 
-fn client_of(data_dir: &Path) -> redis::Client {
-    redis::Client::open(format!("redis+unix://{}", data_dir.join("redis/redis.sock").display())).unwrap()
+fn redis_socket(data_dir: &Path) -> PathBuf {
+    data_dir.join("redis/redis.sock")
 }
 
-async fn redis_in(data_dir: &Path) -> MultiplexedConnection {
-    client_of(data_dir).get_multiplexed_async_connection().await.unwrap()
+fn redis_url(data_dir: &Path) -> String {
+    format!("redis+unix://{}", redis_socket(data_dir).display())
 }
+
+/// The stream that mirrors the log.
+const STREAM: &str = "tidings:{0}:events";
 
 impl Service {
-    /// For reads that block until something comes.
-    pub async fn redis_that_waits(&self) -> MultiplexedConnection {
-        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE * 2));
-        client_of(&self.data_dir()).get_multiplexed_async_connection_with_config(&config).await.unwrap()
+    /// The Redis it was given, else its own.
+    pub fn redis_url(&self) -> String {
+        self.setting("TIDINGS_REDIS_URL").map_or_else(|| redis_url(&self.data_dir()), str::to_owned)
     }
 
     pub async fn redis(&self) -> MultiplexedConnection {
-        redis_in(&self.data_dir()).await
+        let client = redis::Client::open(self.redis_url()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// The entries of the mirror after an id, waiting for `count` of them.
+    pub async fn mirrored_after(&self, after: &str, count: usize) -> Vec<StreamId> {
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE * 2));
+        let client = redis::Client::open(self.redis_url()).unwrap();
+        let mut redis = client.get_multiplexed_async_connection_with_config(&config).await.unwrap();
+        let (mut after, mut found) = (after.to_owned(), Vec::new());
+        while found.len() < count {
+            let options = StreamReadOptions::default().block(PATIENCE.as_millis() as usize);
+            let reply: Option<StreamReadReply> =
+                redis.xread_options(&[STREAM], &[&after], &options).await.unwrap();
+            let reply = reply.expect("entries come");
+            found.extend(reply.keys.into_iter().flat_map(|key| key.ids));
+            after = found.last().map_or(after, |entry| entry.id.clone());
+        }
+        found
     }
 
     pub async fn sql(&self) -> PgConnection {
@@ -71,10 +97,9 @@ impl Service {
             "postgres:///tidings?host={}&port=5432&user=tidings&sslmode=disable",
             data_dir.join("postgres").display()
         );
-        let redis = format!("redis+unix://{}", data_dir.join("redis/redis.sock").display());
         Self::start_with(&[
             ("TIDINGS_DATABASE_URL", &database),
-            ("TIDINGS_REDIS_URL", &redis),
+            ("TIDINGS_REDIS_URL", &self.redis_url()),
             ("TIDINGS_MASTER_KEY", &self.secret("master_key")),
             ("TIDINGS_ROOT_API_KEY", &self.root_key()),
             ("TIDINGS_JWT_SECRET", &self.jwt_secret()),
