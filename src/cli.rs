@@ -103,11 +103,14 @@ async fn serve(mut config: Config) -> Result<(), Failure> {
         started = app::start_embedded(&config, true) => started.map_err(failure)?,
         () = shutdown.requested() => return Ok(()),
     };
-    let try_out = embedded.is_some();
+    let try_out = config.database_url.is_none();
     if try_out {
         complete_secrets(&mut config)?;
     }
-    let app = App::build(&config, embedded).await.map_err(failure)?;
+    let app = tokio::select! {
+        built = App::build(&config, embedded) => built.map_err(failure)?,
+        () = shutdown.requested() => return Ok(()),
+    };
     println!("Tidings listens on http://{}", app.address());
     if try_out {
         print_first_steps(&config, &app)?;
@@ -228,7 +231,7 @@ async fn with_database(config: Config, job: Job) -> Result<(), Failure> {
 async fn run_job(url: &str, job: Job) -> Result<(), Failure> {
     let options = app::connect_options(url).map_err(failure)?;
     let pool = app::open(&options, 1).await.map_err(failure)?;
-    app::migrate(&pool).await.map_err(failure)?;
+    app::migrate(&options).await.map_err(failure)?;
     match job {
         Job::Migrate => println!("The database is up to date."),
         Job::BumpEpoch => {

@@ -68,7 +68,7 @@ impl InboxProcessor {
                 Some(open) => self.step(open, &mut known).await,
                 None => match self.open().await {
                     Ok(open) => {
-                        connection = Some(open);
+                        (connection, known) = (Some(open), KnownCounters::default());
                         continue;
                     }
                     Err(error) => Err(error.into()),
@@ -114,7 +114,13 @@ impl InboxProcessor {
             ("enable_mergejoin", "off"),
             ("jit", "off"),
         ];
-        self.connect.clone().application_name("tidings inbox").options(session).connect().await
+        let mut connection =
+            self.connect.clone().application_name("tidings inbox").options(session).connect().await?;
+        // A database that went back in time begins its epoch here if the writer was not first, and what this
+        // node remembers of the history before is forgotten.
+        connection.execute("SELECT log_open()").await?;
+        self.tail.clear();
+        Ok(connection)
     }
 
     /// One batch. An error leaves a transaction behind, so its connection is not used again.

@@ -81,6 +81,10 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
         .data(authenticator)
         .catch_all_error(problem::answer)
         .with(origins.cors())
+        .before(move |request| {
+            let origins = origins.clone();
+            async move { Ok(origins.without_same(request)) }
+        })
         .catch_all_error(problem::answer)
         .around(request_id::identify)
 }

@@ -293,9 +293,9 @@ impl From<sqlx::Error> for Problem {
             | sqlx::Error::PoolClosed
             | sqlx::Error::Protocol(_)
             | sqlx::Error::WorkerCrashed => Self::unavailable(&error),
-            // 57P0x and 08xxx: the server is going away or coming up.
+            // 57xxx and 08xxx: the server is going away, coming up, or gave up after its time limit.
             sqlx::Error::Database(ref database)
-                if database.code().is_some_and(|c| c.starts_with("57P") || c.starts_with("08")) =>
+                if database.code().is_some_and(|c| c.starts_with("57") || c.starts_with("08")) =>
             {
                 Self::unavailable(&error)
             }

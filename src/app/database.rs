@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, PgPool};
 
 /// All DDL. It runs at start under an advisory lock, so several nodes may start at once.
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// How long a request waits for a connection before it is told to come back.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a request may cost the database.
+const STATEMENT_TIMEOUT: &str = "15s";
 /// A database that starts beside us gets this long.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const START_POLL: Duration = Duration::from_millis(500);
@@ -31,7 +33,10 @@ pub fn connect_options(url: &str) -> Result<PgConnectOptions, DatabaseError> {
 
 /// A pool whose first connection was made.
 pub async fn open(connect: &PgConnectOptions, connections_max: u32) -> Result<PgPool, DatabaseError> {
-    let connect = connect.clone().application_name("tidings").options([("jit", "off")]);
+    let connect = connect
+        .clone()
+        .application_name("tidings")
+        .options([("jit", "off"), ("statement_timeout", STATEMENT_TIMEOUT)]);
     let pool = PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -54,7 +59,9 @@ pub async fn open(connect: &PgConnectOptions, connections_max: u32) -> Result<Pg
     }
 }
 
-pub async fn migrate(pool: &PgPool) -> Result<(), DatabaseError> {
-    MIGRATIONS.run(pool).await?;
+/// Runs what is missing, on a connection without a time limit.
+pub async fn migrate(connect: &PgConnectOptions) -> Result<(), DatabaseError> {
+    let mut connection = connect.connect().await.map_err(DatabaseError::Unreachable)?;
+    MIGRATIONS.run(&mut connection).await?;
     Ok(())
 }

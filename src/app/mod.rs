@@ -90,7 +90,7 @@ impl App {
         let acceptor = acceptor.map_err(|source| StartError::Listen { address: config.listen, source })?;
         let connect = connect_options(database_url)?;
         let pool = open(&connect, config.database_connections_max).await?;
-        migrate(&pool).await?;
+        migrate(&connect).await?;
         let master_key = MasterKey::new(*master_key.expose());
         master_key.check(&pool).await?;
         Self::wire(config, acceptor, embedded, pool, connect, redis, master_key).await
@@ -110,6 +110,10 @@ impl App {
         let history = History::load(&pool, keys).await.map_err(StartError::Log)?;
         let (log, writer) = Writer::new(connect.clone(), history.clone());
         let gateway = Gateway { pool: pool.clone(), history: history.clone(), hub: Hub::default() };
+        // Before anybody can connect: a tap opened at a position the feed does not start from would miss the
+        // difference.
+        let reached = tidings_projections::inbox::checkpoint(&pool).await.map_err(StartError::Log)?;
+        gateway.hub.start_at(reached);
         let (health, mirror_health) = watch::channel(Health::default());
         let readiness = Readiness::new(pool.clone(), history.clone(), mirror_health);
         let tasks = Tasks::spawn(writer, connect, &gateway, reader.clone(), redis, health);
@@ -130,7 +134,7 @@ impl App {
                 gateway,
                 reader,
                 authenticator: Authenticator::new(root_key, tokens),
-                origins: Origins::new(config.allowed_origins.clone(), embedded.is_some()),
+                origins: Origins::new(config.allowed_origins.clone(), config.database_url.is_none()),
                 readiness,
             },
             embedded,
@@ -144,7 +148,7 @@ impl App {
     /// Serves until `shutdown`, then lets connections leave and stops what it started. The error names an
     /// embedded service that died.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
-        let Self { acceptor, mut embedded, tasks, pool, hub, readiness, parts, .. } = self;
+        let Self { acceptor, mut embedded, mut tasks, pool, hub, readiness, parts, .. } = self;
         let (stop, stopped) = watch::channel(false);
         let mut signal = stopped.clone();
         let wait_for_stop = async move {
@@ -164,6 +168,7 @@ impl App {
         let result = tokio::select! {
             () = shutdown => Ok(()),
             story = died => Err(story),
+            story = tasks.broken() => Err(story.to_owned()),
         };
         readiness.drain();
         hub.drain();

@@ -37,7 +37,7 @@ impl Tasks {
         let (to_mirror, mirrored) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (to_feed, local) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let processor = InboxProcessor {
-            connect,
+            connect: connect.clone(),
             reader: reader.clone(),
             tail: history.tail.clone(),
             head: history.head.clone(),
@@ -55,7 +55,7 @@ impl Tasks {
         };
         let feed = Feed { client: redis, pool: pool.clone(), reader, history: history.clone(), hub, local };
         let followers = vec![
-            tokio::spawn(log::follow(pool, history.clone())),
+            tokio::spawn(log::follow(connect.clone(), pool, history.clone())),
             tokio::spawn(mirror::relay(committed, history, to_mirror, to_feed)),
             tokio::spawn(processor.run()),
             tokio::spawn(stream.run()),
@@ -64,8 +64,17 @@ impl Tasks {
         Self { writer: tokio::spawn(writer.run()), followers }
     }
 
+    /// Returns when one of the loops has ended, which only a panic does.
+    pub async fn broken(&mut self) -> &'static str {
+        let followers = futures_util::future::select_all(&mut self.followers);
+        tokio::select! {
+            _ = &mut self.writer => "the writer of the log broke off",
+            _ = followers => "a loop that follows the log broke off",
+        }
+    }
+
     pub async fn stop(self) {
-        if tokio::time::timeout(WRITER_TIMEOUT, self.writer).await.is_err() {
+        if !self.writer.is_finished() && tokio::time::timeout(WRITER_TIMEOUT, self.writer).await.is_err() {
             tracing::warn!("the writer still had jobs; their callers know that the outcome is unknown");
         }
         self.followers.iter().for_each(JoinHandle::abort);

@@ -141,7 +141,9 @@ impl Commands {
             return Ok(done);
         }
         let deadline = Instant::now() + DEADLINE;
-        let _turn = self.locks.lock(id).await;
+        // Whoever waits for his turn beyond the deadline was not tried, and says so.
+        let turn = tokio::time::timeout_at(deadline, self.locks.lock(id)).await;
+        let _turn = turn.map_err(|_| CommandError::Append(AppendError::Expired))?;
         while Instant::now() < deadline {
             match self.execute(context, id, action.clone(), false, 200, deadline).await? {
                 Execution::Stored { position } => return Ok(Done { id, position, replayed: false }),

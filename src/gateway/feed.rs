@@ -20,6 +20,8 @@ use crate::mirror::{Batch, Entry, STREAM};
 const PAGE: usize = 500;
 /// How long a read of the stream blocks, and how long the stream may lag the inbox before Postgres is asked.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// How long after its last own batch a node takes itself for the one that commits the inbox.
+const LOCAL_WINDOW: Duration = Duration::from_millis(50);
 const RECONNECT_EVERY: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -42,10 +44,9 @@ enum FeedError {
 }
 
 impl Feed {
-    /// Starts at the inbox's checkpoint and runs until the task is aborted.
+    /// Starts where the hub stands, and runs until the task is aborted.
     pub async fn run(mut self) {
-        let mut at = self.starting_position().await;
-        self.hub.start_at(at);
+        let mut at = self.hub.position();
         let mut epochs = self.history.watch();
         let mut stream = Stream::default();
         // While this node commits the inbox itself, nothing in the stream is news to it.
@@ -65,7 +66,7 @@ impl Feed {
             let step = match news {
                 News::Local(batch) => {
                     let follows = self.dispatch_following(&batch.entries, &mut at);
-                    local_until = Instant::now() + if follows { PATIENCE } else { Duration::ZERO };
+                    local_until = Instant::now() + if follows { LOCAL_WINDOW } else { Duration::ZERO };
                     Ok(())
                 }
                 News::Stream(Ok(ids)) => self.take(ids, &mut at).await,
@@ -74,18 +75,6 @@ impl Feed {
             if let Err(error) = step {
                 tracing::warn!(%error, "the feed lost a source; it goes on from another");
                 tokio::time::sleep(PATIENCE).await;
-            }
-        }
-    }
-
-    async fn starting_position(&self) -> i64 {
-        loop {
-            match inbox::checkpoint(&self.pool).await {
-                Ok(position) => return position,
-                Err(error) => {
-                    tracing::warn!(%error, "the feed cannot start yet");
-                    tokio::time::sleep(PATIENCE).await;
-                }
             }
         }
     }
@@ -132,6 +121,8 @@ impl Feed {
             let epochs = self.history.epochs();
             let entries: Vec<Entry> = folded.iter().map(|folded| Entry::new(folded, &epochs)).collect();
             if entries.is_empty() {
+                // The read model was rewound by a crash, and is folding the same events again.
+                tokio::time::sleep(PATIENCE).await;
                 break;
             }
             self.dispatch(&entries, at);

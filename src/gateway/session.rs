@@ -20,7 +20,7 @@ use crate::log::History;
 pub const HEARTBEAT: Duration = Duration::from_secs(25);
 /// How long a join waits for the read model.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
-const JOIN_POLL: Duration = Duration::from_millis(10);
+const JOIN_POLL: Duration = Duration::from_millis(50);
 const BACKLOG_PAGE: i64 = 200;
 
 /// What sessions need of the node.
@@ -185,7 +185,12 @@ async fn wait_for_inbox(
             if standing.position >= position {
                 return Ok::<_, sqlx::Error>(standing);
             }
-            let _ = tokio::time::timeout(JOIN_POLL, gateway.history.inbox.reached(position)).await;
+            // Where a crash rewound the read model this node remembers more than there is: poll, do not spin.
+            if gateway.history.inbox.get() >= position {
+                tokio::time::sleep(JOIN_POLL).await;
+            } else {
+                let _ = tokio::time::timeout(JOIN_POLL, gateway.history.inbox.reached(position)).await;
+            }
         }
     };
     match tokio::time::timeout(JOIN_TIMEOUT, wait).await {

@@ -72,14 +72,22 @@ impl History {
         if epoch <= self.epochs().current().number {
             return Ok(());
         }
-        let epochs = Epochs::load(executor).await?;
+        let epochs = Arc::new(Epochs::load(executor).await?);
         let current = epochs.current();
-        tracing::warn!(epoch = current.number, first_position = current.first_position, "a new epoch began");
-        self.keys.clear();
-        self.tail.clear();
-        self.head.reset_to(current.first_position - 1);
-        self.inbox.reset_to(0);
-        self.epochs.send_replace(Arc::new(epochs));
+        // Several may have learned of it at once; one forgets and tells.
+        self.epochs.send_if_modified(|known| {
+            let begins = current.number > known.current().number;
+            if begins {
+                let (epoch, first_position) = (current.number, current.first_position);
+                tracing::warn!(epoch, first_position, "a new epoch began");
+                self.keys.clear();
+                self.tail.clear();
+                self.head.reset_to(first_position - 1);
+                self.inbox.reset_to(0);
+                *known = epochs;
+            }
+            begins
+        });
         Ok(())
     }
 }

@@ -47,8 +47,8 @@ impl Progress {
         self.0.compare_exchange(Self::WAITING, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    fn is_sent(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Self::SENT
+    fn is_abandoned(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::ABANDONED
     }
 }
 
@@ -96,6 +96,8 @@ pub struct Writer {
     bulk_held_since: Option<Instant>,
     last_was_bulk: bool,
     connection: Option<PgConnection>,
+    /// Where the log ended when the current call was sent.
+    head_before_call: i64,
 }
 
 struct Queue {
@@ -124,7 +126,7 @@ impl Queue {
         let (mut events, mut bytes) = (0, 0);
         let (mut aggregates, mut keys) = (HashSet::new(), HashSet::new());
         while let Some(pending) = self.held.pop_front() {
-            if !pending.progress.claim(Progress::SENT) && !pending.progress.is_sent() {
+            if pending.progress.is_abandoned() {
                 continue;
             }
             let job = &pending.job;
@@ -140,6 +142,10 @@ impl Queue {
             if ids.iter().any(|id| aggregates.contains(id)) || key.as_ref().is_some_and(|k| keys.contains(k))
             {
                 waits.push_back(pending);
+                continue;
+            }
+            // Only what goes into the call counts as sent.
+            if !pending.progress.claim(Progress::SENT) {
                 continue;
             }
             aggregates.extend(ids);
@@ -166,6 +172,7 @@ impl Writer {
             bulk_held_since: None,
             last_was_bulk: false,
             connection: None,
+            head_before_call: 0,
         };
         (Log { singles, bulk }, writer)
     }
@@ -231,7 +238,6 @@ impl Writer {
             if call.is_empty() {
                 continue;
             }
-            let head = self.history.head.get();
             match self.call(&call, uncertain_since).await {
                 Ok(outcome) => self.settle(call, outcome).await,
                 Err(CallError::Data(why)) => refuse_or_split(call, why, &mut calls),
@@ -247,6 +253,7 @@ impl Writer {
                 }
                 Err(CallError::Lost(error)) => {
                     tracing::warn!(%error, "the log was lost during an append; looking for what became of it");
+                    let head = self.head_before_call;
                     uncertain_since = Some(uncertain_since.map_or(head, |since: i64| since.min(head)));
                     calls.push_front(call);
                 }
@@ -266,6 +273,8 @@ impl Writer {
                 connecting.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(CallError::Unreachable)?
             }
         };
+        // Read here: opening a connection may have found that the log ends earlier than it did.
+        self.head_before_call = self.history.head.get();
         let jobs = call.iter().map(|pending| &pending.job);
         let sent = Instant::now();
         let answer = append::append(&mut connection, jobs, uncertain_since);

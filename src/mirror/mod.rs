@@ -10,6 +10,7 @@ mod relay;
 pub use entry::{Changed, Entry};
 pub use relay::{Batch, relay};
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub const STREAM: &str = "tidings:{0}:events";
 /// How many entries the stream keeps, and how far back an absent one begins.
 const KEPT_ENTRIES: i64 = 100_000;
 const REFILL_PAGE: i64 = 500;
+/// Item bytes of one call; an entry carries its item about twice.
+const PUSH_BYTES_MAX: usize = 4 << 20;
 /// Batches pushed in one call.
 const BATCHES_AT_ONCE: usize = 8;
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -136,7 +139,18 @@ impl Mirror {
     ) -> Result<(), MirrorError> {
         let entries: Vec<Outgoing<'_>> = batches.iter().flat_map(|batch| batch.outgoing()).collect();
         let connection = self.connected(connection).await?;
-        match self.push(connection, &entries, false).await? {
+        for run in runs(&entries) {
+            self.push_run(connection, run).await?;
+        }
+        Ok(())
+    }
+
+    async fn push_run(
+        &self,
+        connection: &mut MultiplexedConnection,
+        entries: &[Outgoing<'_>],
+    ) -> Result<(), MirrorError> {
+        match self.push(connection, entries, false).await? {
             Pushed::Ok => Ok(()),
             Pushed::Gap { top } if entries.last().is_none_or(|last| last.1.position <= top) => Ok(()),
             Pushed::Gap { top } => self.refill(connection, top).await,
@@ -167,7 +181,10 @@ impl Mirror {
         let from = (reached - KEPT_ENTRIES).max(0);
         let page = self.page(from).await?;
         let Some(last) = page.entries.last().map(|e| e.position) else { return Ok(()) };
-        match self.push(connection, &page.outgoing().collect::<Vec<_>>(), true).await? {
+        let outgoing: Vec<Outgoing<'_>> = page.outgoing().collect();
+        let Some(run) = runs(&outgoing).next() else { return Ok(()) };
+        let last = run.last().map_or(last, |(_, entry)| entry.position);
+        match self.push(connection, run, true).await? {
             Pushed::Ok => self.refill(connection, last).await,
             Pushed::Gap { top } => self.refill(connection, top).await,
             Pushed::Foreign => Ok(()),
@@ -181,7 +198,10 @@ impl Mirror {
         while top < reached {
             let page = self.page(top).await?;
             let Some(last) = page.entries.last().map(|e| e.position) else { return Ok(()) };
-            top = match self.push(connection, &page.outgoing().collect::<Vec<_>>(), false).await? {
+            let outgoing: Vec<Outgoing<'_>> = page.outgoing().collect();
+            let Some(run) = runs(&outgoing).next() else { return Ok(()) };
+            let last = run.last().map_or(last, |(_, entry)| entry.position);
+            top = match self.push(connection, run, false).await? {
                 Pushed::Ok => last,
                 // A rival was faster, or Redis was flushed: go on from where it stands, or at the next check.
                 Pushed::Gap { top: theirs } if theirs != top => theirs,
@@ -244,5 +264,72 @@ impl Mirror {
             *connection = Some(self.client.get_multiplexed_async_connection_with_config(&config).await?);
         }
         Ok(connection.as_mut().expect("it was set a line above"))
+    }
+}
+
+/// Cuts entries where another node's lie between them, and where a call would grow too large: the script
+/// numbers what it is given one by one.
+fn runs<'a, 'b>(entries: &'a [Outgoing<'b>]) -> impl Iterator<Item = &'a [Outgoing<'b>]> {
+    let ranges = cut(entries.len(), |at| (entries[at].1.position, size_of_item(entries[at].1)));
+    ranges.into_iter().map(|range| &entries[range])
+}
+
+fn size_of_item(entry: &Entry) -> usize {
+    entry.changed.as_ref().map_or(0, |changed| changed.item.len())
+}
+
+fn cut(count: usize, position_and_bytes: impl Fn(usize) -> (i64, usize)) -> Vec<Range<usize>> {
+    let (mut runs, mut start, mut bytes, mut last) = (Vec::new(), 0, 0, 0);
+    for at in 0..count {
+        let (position, size) = position_and_bytes(at);
+        if at > start && (position != last + 1 || bytes + size > PUSH_BYTES_MAX) {
+            runs.push(start..at);
+            (start, bytes) = (at, 0);
+        }
+        (bytes, last) = (bytes + size, position);
+    }
+    if start < count {
+        runs.push(start..count);
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    //! What goes into one call of the script.
+    use super::*;
+    use tidings_projections::inbox::Counts;
+
+    fn entry(position: i64, bytes: usize) -> Entry {
+        Entry {
+            position,
+            tenant: "default".into(),
+            event_type: "notification.created".into(),
+            user_id: Some("alice".into()),
+            changed: Some(Changed { counts: Counts::default(), item: "x".repeat(bytes) }),
+        }
+    }
+
+    fn lengths(entries: &[Entry]) -> Vec<usize> {
+        cut(entries.len(), |at| (entries[at].position, size_of_item(&entries[at])))
+            .into_iter()
+            .map(|run| run.len())
+            .collect()
+    }
+
+    #[test]
+    fn what_another_node_committed_in_between_ends_a_call() {
+        let positions = [101, 102, 121, 122, 123, 130];
+        let entries: Vec<Entry> = positions.map(|position| entry(position, 10)).into();
+        assert_eq!(lengths(&entries), [2, 3, 1]);
+        assert!(lengths(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_call_is_bounded_in_bytes_and_takes_at_least_one_entry() {
+        let entries: Vec<Entry> = (1..=5).map(|position| entry(position, PUSH_BYTES_MAX / 2)).collect();
+        assert_eq!(lengths(&entries), [2, 2, 1]);
+        let huge: Vec<Entry> = (1..=2).map(|position| entry(position, PUSH_BYTES_MAX + 1)).collect();
+        assert_eq!(lengths(&huge), [1, 1]);
     }
 }

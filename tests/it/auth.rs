@@ -108,7 +108,11 @@ async fn a_user_reads_and_marks_his_own_inbox_and_nothing_else() {
     let service = Service::start().await;
     let (alices, bobs) = (service.create("alice").await, service.create("bob").await);
     let token = service.token("alice");
-    let ask = async |method: &str, path: &str| service.send(service.as_user(&token, method, path)).await;
+    let done = service.done().unwrap();
+    let ask = async |method: &str, path: &str| {
+        let request = service.as_user(&token, method, path).header("tidings-min-cursor", &done);
+        service.send(request).await
+    };
     assert_eq!(ask("GET", INBOX).await.expect(200).json()["items"][0]["id"], alices);
     ask("GET", &format!("{INBOX}/counts")).await.expect(200);
     for word in MARKS {

@@ -255,7 +255,7 @@ pub async fn folded_after(
     limit: i64,
 ) -> Result<Vec<Folded>, ReadError> {
     let reached = checkpoint(pool).await?;
-    let events = reader.after(pool, position, limit.min(reached - position)).await?;
+    let events = reader.after(pool, position, limit.min(reached - position).max(0)).await?;
     let concerned: Vec<&Arc<Recorded>> = events.iter().filter(|e| e.recipient.is_some()).collect();
     let rows: Vec<ChangeRow> = sqlx::query_as(
         "SELECT h.tenant, h.user_id, h.position, h.event, h.notification, i.listed, i.content::text AS content,

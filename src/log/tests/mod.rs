@@ -46,7 +46,7 @@ impl Bench {
         let embedded = embedded::start(folder.path(), Wanted { postgres: true, redis: false }).await.unwrap();
         let connect = app::connect_options(embedded.database_url().unwrap()).unwrap();
         let pool = app::open(&connect, 5).await.unwrap();
-        app::migrate(&pool).await.unwrap();
+        app::migrate(&connect).await.unwrap();
         let keys = KeyRing::new(pool.clone(), MasterKey::new([7; 32]));
         let history = History::load(&pool, keys.clone()).await.unwrap();
         let (log, writer) = Writer::new(through(connect.clone()), history.clone());

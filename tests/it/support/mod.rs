@@ -9,7 +9,7 @@ mod store;
 mod stream;
 mod token;
 
-pub use api::{Answer, note};
+pub use api::{Answer, note, position};
 pub use audit::Seen;
 pub use process::{is_alive, lines_of, run_to_end, tidings, when_free};
 pub use service::Service;

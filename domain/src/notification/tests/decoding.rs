@@ -165,8 +165,6 @@ fn a_decode_error_names_the_event_and_its_version() {
     let unknown = Event::decode("notification.folded", "1.0.0", json!({})).unwrap_err();
     assert_eq!(unknown.to_string(), "event notification.folded of version 1.0.0 is unknown to this binary");
     let malformed = Event::decode("notification.snoozed", "1.0.0", json!({})).unwrap_err();
-    assert_eq!(
-        malformed.to_string(),
-        "event notification.snoozed of version 1.0.0 is malformed: missing field `until`"
-    );
+    // Not the reason: it may quote what the payload says, and ends up in logs.
+    assert_eq!(malformed.to_string(), "event notification.snoozed of version 1.0.0 is malformed");
 }

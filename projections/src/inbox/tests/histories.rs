@@ -1,0 +1,156 @@
+//! Random histories of a few users and notifications. The domain decides every event, so each of them is one
+//! that a log may hold.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tidings_domain::notification::{
+    Action, Channel, Command, Content, Create, Event, Notification, Outcome, PlanStep, Priority, Tags,
+};
+use tidings_domain::{Issuer, NotificationId, Tenant, UserId};
+use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::inbox::fold::ItemKey;
+use crate::log::{Fact, Recorded};
+
+const BEGINNING: OffsetDateTime = datetime!(2026-08-01 09:00 UTC);
+const RELEASE_AT: OffsetDateTime = datetime!(2026-08-02 09:00 UTC);
+const EXPIRES_AT: OffsetDateTime = datetime!(2026-08-03 09:00 UTC);
+/// Until when users snooze.
+pub const SNOOZES: [OffsetDateTime; 2] = [datetime!(2026-08-04 09:00 UTC), datetime!(2026-08-05 09:00 UTC)];
+
+/// The same name in two tenants is two users.
+const OWNERS: [(&str, &str); 3] = [("acme", "ada"), ("acme", "bob"), ("other", "ada")];
+const NOTIFICATIONS: usize = 6;
+const COMMANDS: usize = 90;
+
+/// Marsaglia's xorshift64 (2003): enough spread for a test, and no dependency.
+pub struct Xorshift(pub u64);
+
+impl Xorshift {
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        // The low bits are the weakest.
+        (self.0 >> 33) as usize % bound
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())].clone()
+    }
+}
+
+/// An event as the log holds it; the members that no fold looks at are left empty. Two events share an instant,
+/// as those of one append do.
+pub fn recorded(position: i64, (tenant, user): (&str, &str), id: NotificationId, event: Event) -> Recorded {
+    Recorded {
+        position,
+        recorded_at: BEGINNING + Duration::milliseconds(position / 2),
+        tenant: tenant.into(),
+        recipient: Some(user.into()),
+        aggregate_type: "notification".into(),
+        aggregate_id: id.to_string(),
+        sequence: 0,
+        event_type: event.name().into(),
+        event_version: String::new(),
+        payload: Value::Null,
+        metadata: Value::Null,
+        fact: Fact::Notification(id, event),
+    }
+}
+
+/// The item an event belongs to, whether or not it alters it.
+pub fn item_key(event: &Recorded) -> ItemKey {
+    let Fact::Notification(id, _) = &event.fact;
+    (event.tenant.clone(), event.recipient.clone().unwrap(), id.uuid())
+}
+
+pub fn fact(event: &Recorded) -> &Event {
+    let Fact::Notification(_, fact) = &event.fact;
+    fact
+}
+
+pub fn id(number: usize) -> NotificationId {
+    NotificationId::new(Uuid::from_u128(number as u128))
+}
+
+pub fn create(user: &str, title: &str, deliver_at: Option<OffsetDateTime>) -> Create {
+    Create {
+        user: UserId::try_from(user.to_owned()).unwrap(),
+        content: Content::new(title.into(), "It is due.".into(), None).unwrap(),
+        category: None,
+        priority: Priority::Normal,
+        plan: PlanStep::default_plan(),
+        data: None,
+        tags: Tags::default(),
+        deliver_at,
+        expires_at: Some(EXPIRES_AT),
+    }
+}
+
+/// What the creation of a notification leaves in the log: hidden until it is released, or shown at once.
+pub fn created((tenant, user): (&str, &str), scheduled: bool) -> Event {
+    let create = create(user, "Invoice 42", scheduled.then_some(RELEASE_AT));
+    let command = Command { issuer: service(tenant), action: Action::Create(Box::new(create)) };
+    Notification::default().decide(&command).unwrap().pop().unwrap()
+}
+
+fn service(tenant: &str) -> Issuer {
+    Issuer { tenant: Tenant::try_from(tenant.to_owned()).unwrap(), user: None }
+}
+
+struct Subject {
+    owner: (&'static str, &'static str),
+    id: NotificationId,
+    state: Notification,
+}
+
+/// The log of one run, from position 1.
+pub fn history(random: &mut Xorshift) -> Vec<Arc<Recorded>> {
+    let mut subjects: Vec<Subject> = (0..NOTIFICATIONS)
+        .map(|n| Subject { owner: random.pick(&OWNERS), id: id(n), state: Notification::default() })
+        .collect();
+    let mut events = Vec::new();
+    for _ in 0..COMMANDS {
+        let number = random.below(NOTIFICATIONS);
+        let subject = &mut subjects[number];
+        let action = action(random, subject, number);
+        let command = Command { issuer: service(subject.owner.0), action };
+        for event in subject.state.decide(&command).unwrap_or_default() {
+            subject.state.evolve(&event);
+            let position = events.len() as i64 + 1;
+            events.push(Arc::new(recorded(position, subject.owner, subject.id, event)));
+        }
+    }
+    events
+}
+
+fn action(random: &mut Xorshift, subject: &Subject, number: usize) -> Action {
+    if subject.state.owner.is_none() {
+        let deliver_at = random.pick(&[None, None, Some(RELEASE_AT)]);
+        return Action::Create(Box::new(create(subject.owner.1, &format!("Invoice {number}"), deliver_at)));
+    }
+    let channel = Channel::InApp;
+    match random.below(60) {
+        0..=6 => Action::Release { at: RELEASE_AT },
+        7..=11 => Action::Wake { at: random.pick(&SNOOZES) },
+        12 => Action::Expire { at: EXPIRES_AT },
+        13 => Action::Cancel,
+        14..=17 => Action::Deliver { channel, attempt: None, outcome: Outcome::Delivered },
+        18..=23 => Action::Deliver {
+            channel,
+            attempt: None,
+            outcome: Outcome::Failed { detail: "no device".into() },
+        },
+        24..=27 => Action::Retry { channel: None },
+        28..=33 => Action::MarkSeen,
+        34..=39 => Action::MarkRead,
+        40..=45 => Action::MarkUnread,
+        46..=49 => Action::Archive,
+        50..=54 => Action::Unarchive,
+        _ => Action::Snooze { until: random.pick(&SNOOZES) },
+    }
+}
