@@ -6,6 +6,8 @@
 mod idempotency;
 mod locks;
 mod many;
+#[cfg(test)]
+mod tests;
 
 pub use idempotency::Idempotency;
 pub use many::Item;

@@ -17,4 +17,4 @@ pub use job::{Answer, AppendError, Appended, Job, JobEvent, Lane, Record};
 pub use writer::{Log, Writer};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -25,18 +25,18 @@ use crate::clock;
 use crate::embedded::{self, Embedded, Wanted};
 
 /// A log of its own, with its own Postgres.
-struct Bench {
+pub(crate) struct Bench {
     embedded: Embedded,
     connect: PgConnectOptions,
-    pool: PgPool,
-    codec: Codec,
+    pub(crate) pool: PgPool,
+    pub(crate) codec: Codec,
     history: History,
-    log: Log,
+    pub(crate) log: Log,
     _folder: tempfile::TempDir,
 }
 
 impl Bench {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_through(|options| options).await
     }
 
@@ -56,7 +56,7 @@ impl Bench {
         Self { embedded, connect, pool, codec: Codec::new(keys), history, log, _folder: folder }
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.pool.close().await;
         self.embedded.stop().await;
     }

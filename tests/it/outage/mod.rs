@@ -32,10 +32,13 @@ impl Count {
         self.0.send_modify(|count| *count += more);
     }
 
+    /// Patient for as long as it grows: a busy disk makes everything slow.
     async fn reaches(&self, count: i64) {
         let mut counted = self.0.subscribe();
-        let reached = tokio::time::timeout(PATIENCE, counted.wait_for(|counted| *counted >= count)).await;
-        assert!(reached.is_ok(), "{} of {count} came", self.get());
+        while *counted.borrow_and_update() < count {
+            let grown = tokio::time::timeout(PATIENCE, counted.changed()).await;
+            assert!(grown.is_ok(), "{} of {count} came", self.get());
+        }
     }
 
     /// This many more than there are now.

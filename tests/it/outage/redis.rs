@@ -120,14 +120,14 @@ async fn a_redis_that_dies_under_load_and_comes_back_empty_costs_no_frame() {
         create_last(&first).await;
     };
     let failing = async {
-        frames.reaches(200).await;
+        frames.reaches(100).await;
         redis.kill();
-        frames.grows_by(200).await;
+        frames.grows_by(100).await;
         tokio::join!(becomes(&first, "degraded"), becomes(&second, "degraded"));
-        frames.grows_by(200).await;
+        frames.grows_by(100).await;
         redis.start_again();
         tokio::join!(becomes(&first, "ready"), becomes(&second, "ready"));
-        frames.grows_by(200).await;
+        frames.grows_by(100).await;
         enough.set(true);
     };
     let (followed, (), ()) = tokio::join!(following, working, failing);
