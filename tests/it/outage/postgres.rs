@@ -26,6 +26,7 @@ struct Clients<'a> {
     node: &'a Service,
     /// Whether Postgres runs, as far as its supervisor knows.
     well: watch::Sender<bool>,
+    acknowledged: Count,
     /// Who was refused and waits until all is well again.
     waiting: Count,
     unknown_outcomes: Count,
@@ -34,8 +35,8 @@ struct Clients<'a> {
 
 impl<'a> Clients<'a> {
     fn new(node: &'a Service) -> Self {
-        let [waiting, unknown_outcomes, crashes] = std::array::from_fn(|_| Count::new());
-        Self { node, well: watch::Sender::new(true), waiting, unknown_outcomes, crashes }
+        let [acknowledged, waiting, unknown_outcomes, crashes] = std::array::from_fn(|_| Count::new());
+        Self { node, well: watch::Sender::new(true), acknowledged, waiting, unknown_outcomes, crashes }
     }
 
     /// Sends until it is done, as the key allows.
@@ -46,6 +47,7 @@ impl<'a> Clients<'a> {
             let answer = self.node.post_keyed(path, body, key).await;
             assert!(asked.elapsed() < ANSWER_MAX, "answered after {:?}: {answer:?}", asked.elapsed());
             if matches!(answer.status, 200 | 201) {
+                self.acknowledged.add(1);
                 return answer;
             }
             assert!(self.crashes.get() > 0, "refused before anything happened: {answer:?}");
@@ -188,7 +190,7 @@ async fn a_postgres_that_crashes_under_load_costs_time_and_nothing_else() {
     };
     let crashing = async {
         for _ in 0..CRASHES {
-            frames.grows_by((TASKS * NOTES / 2) as i64).await;
+            clients.acknowledged.grows_by((TASKS * NOTES / 2) as i64).await;
             host = crash(host, &clients).await;
         }
         host
