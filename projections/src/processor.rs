@@ -3,6 +3,7 @@
 //! Any node may work and one does: whoever gets the checkpoint's lock. A crash between any two steps leaves
 //! either the whole batch or nothing of it, so nothing is folded twice and nothing is left out.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use crate::log::{ReadError, Reader, Recorded, Tail, Watermark};
 /// Events folded in one transaction: large enough to amortise its round trips, small enough for a single
 /// notification not to wait long behind a full batch.
 const BATCH_EVENTS_MAX: usize = 500;
-/// Under load the next batch is given a moment to grow: a transaction costs about as much as thirty events.
-const BUSY_BATCH_EVENTS: usize = 64;
+/// After a batch of this size the next one is given a moment to grow: a transaction costs about as much as thirty
+/// events. Larger ones are worth theirs already.
+const BUSY_BATCH_EVENTS: Range<usize> = 64..200;
 const BREATH: Duration = Duration::from_millis(5);
 /// How long a silent log is left alone.
 const POLL: Duration = Duration::from_millis(250);
@@ -76,7 +78,7 @@ impl InboxProcessor {
             };
             match step {
                 Ok(Step::Advanced(batch)) => {
-                    let busy = (BUSY_BATCH_EVENTS..BATCH_EVENTS_MAX).contains(&batch.len());
+                    let busy = BUSY_BATCH_EVENTS.contains(&batch.len());
                     self.publish(batch);
                     if busy {
                         tokio::time::sleep(BREATH).await;
