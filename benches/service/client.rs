@@ -52,9 +52,15 @@ impl Http {
             assert!(self.stream.read_buf(&mut self.buffer).await.unwrap() > 0, "the service hung up");
             let Some(head) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
             let text = std::str::from_utf8(&self.buffer[..head]).unwrap().to_ascii_lowercase();
-            let length = text.split_once("content-length: ").unwrap().1;
-            let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
-            if self.buffer.len() >= head + 4 + length {
+            let whole = match text.split_once("content-length: ") {
+                Some((_, rest)) => {
+                    let length: usize = rest.lines().next().unwrap().trim().parse().unwrap();
+                    self.buffer.len() >= head + 4 + length
+                }
+                // In chunks, the last of which is empty.
+                None => self.buffer.ends_with(b"\r\n0\r\n\r\n"),
+            };
+            if whole {
                 return text[9..12].parse().unwrap();
             }
         }
