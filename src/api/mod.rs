@@ -2,6 +2,7 @@
 
 mod batch;
 mod body;
+mod bulk_marks;
 mod closed;
 mod credentials;
 mod events;
@@ -43,10 +44,11 @@ pub struct Parts {
     pub readiness: Readiness,
 }
 
-type Apis = (notifications::Notifications, batch::Batch, inbox::Inbox, events::Events);
+type Apis = (notifications::Notifications, batch::Batch, inbox::Inbox, bulk_marks::BulkMarks, events::Events);
 
 fn service() -> OpenApiService<Apis, ()> {
-    let apis = (notifications::Notifications, batch::Batch, inbox::Inbox, events::Events);
+    let apis =
+        (notifications::Notifications, batch::Batch, inbox::Inbox, bulk_marks::BulkMarks, events::Events);
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))
         .license(LicenseObject::new("MIT OR Apache-2.0"))

@@ -8,7 +8,7 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registr
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
 use tidings_domain::notification::{self, InvalidContent};
-use tidings_projections::log::{CursorError, ReadError};
+use tidings_projections::log::{CursorError, Outage, ReadError};
 
 use super::request_id;
 use crate::auth::Denied;
@@ -237,7 +237,9 @@ impl From<CommandError> for Problem {
             CommandError::Conflict => Self::new(Kind::Conflict, error.to_string()),
             CommandError::KeyReused => Self::at(Kind::KeyReused, "Idempotency-Key", error.to_string()),
             CommandError::Append(append) => append.into(),
+            CommandError::Behind(_) => Self::new(Kind::ProjectionBehind, error.to_string()),
             CommandError::Unavailable(_) => Self::unavailable(&error),
+            CommandError::Fault(_) => Self::internal(&error),
         }
     }
 }
@@ -286,29 +288,12 @@ impl From<CursorError> for Problem {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::WorkerCrashed => Self::unavailable(&error),
-            // 57xxx and 08xxx: the server is going away, coming up, or gave up after its time limit.
-            sqlx::Error::Database(ref database)
-                if database.code().is_some_and(|c| c.starts_with("57") || c.starts_with("08")) =>
-            {
-                Self::unavailable(&error)
-            }
-            _ => Self::internal(&error),
-        }
+        if error.is_outage() { Self::unavailable(&error) } else { Self::internal(&error) }
     }
 }
 
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Database(database) => database.into(),
-            ReadError::Hole { .. } | ReadError::Codec(_) | ReadError::Decode { .. } => Self::internal(&error),
-        }
+        if error.is_outage() { Self::unavailable(&error) } else { Self::internal(&error) }
     }
 }

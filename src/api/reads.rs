@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tidings_domain::{NotificationId, UserId};
-use tidings_projections::inbox;
 use tidings_projections::log::{Cursor, Reader};
 
 use super::problem::{Kind, Problem};
@@ -12,7 +11,6 @@ use crate::log::History;
 
 /// How long a read waits for its read model to reach `Tidings-Min-Cursor`.
 const MIN_CURSOR_TIMEOUT: Duration = Duration::from_secs(2);
-const REWOUND_POLL: Duration = Duration::from_millis(50);
 
 pub struct Reads {
     pub pool: PgPool,
@@ -34,21 +32,11 @@ impl Reads {
     pub async fn wait_for(&self, min_cursor: Option<Cursor>) -> Result<(), Problem> {
         let Some(cursor) = min_cursor else { return Ok(()) };
         let position = self.position(cursor).await?;
-        let reached = tokio::time::timeout(MIN_CURSOR_TIMEOUT, self.reached(position)).await;
+        let reached =
+            tokio::time::timeout(MIN_CURSOR_TIMEOUT, self.history.inbox_reached(&self.pool, position)).await;
         Ok(reached.map_err(|_| {
             Problem::new(Kind::ProjectionBehind, format!("the inbox has not reached {cursor} yet"))
         })??)
-    }
-
-    /// What this node remembers is checked against the checkpoint: a crash of Postgres rewinds that.
-    async fn reached(&self, position: i64) -> Result<(), sqlx::Error> {
-        loop {
-            self.history.inbox.reached(position).await;
-            if inbox::checkpoint(&self.pool).await? >= position {
-                return Ok(());
-            }
-            tokio::time::sleep(REWOUND_POLL).await;
-        }
     }
 }
 

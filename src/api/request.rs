@@ -43,7 +43,7 @@ pub struct Backend {
 pub struct Command<C, B = OptionalBody<Nothing>> {
     pub backend: Arc<Backend>,
     pub body: B,
-    principal: Principal,
+    pub principal: Principal,
     method: String,
     path: String,
     credentials: PhantomData<C>,

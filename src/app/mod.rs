@@ -130,7 +130,7 @@ impl App {
             hub: gateway.hub.clone(),
             readiness: readiness.clone(),
             parts: Parts {
-                commands: Arc::new(Commands::new(pool, reader.clone(), log)),
+                commands: Arc::new(Commands::new(pool, reader.clone(), log, history)),
                 gateway,
                 reader,
                 authenticator: Authenticator::new(root_key, tokens),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tidings_domain::NotificationId;
 
 use super::{CommandError, Commands, Context, Done};
 use crate::auth::Principal;
@@ -29,6 +30,12 @@ impl Idempotency {
         Self { key, request_hash: hash.finalize().into() }
     }
 
+    /// The key of one item of a request that does not say which items it is about. No key that a client can send
+    /// has a line break in it.
+    pub(super) fn of_item(&self, id: NotificationId) -> Self {
+        Self { key: format!("{}\n{id}", self.key), request_hash: self.request_hash }
+    }
+
     pub(super) fn record(&self, principal: &Principal, part: i32, status: i16, result: Value) -> Record {
         Record {
             tenant: principal.tenant().to_string(),
@@ -41,7 +48,7 @@ impl Idempotency {
         }
     }
 
-    fn check(&self, answer: &Answer) -> Result<(), CommandError> {
+    pub(super) fn check(&self, answer: &Answer) -> Result<(), CommandError> {
         if answer.request_hash == self.request_hash { Ok(()) } else { Err(CommandError::KeyReused) }
     }
 }
@@ -63,8 +70,7 @@ impl Commands {
             key.check(&answer)?;
         }
         let id = serde_json::from_value(answer.result["id"].clone());
-        let id =
-            id.map_err(|error| CommandError::Unavailable(format!("a stored answer is damaged: {error}")))?;
+        let id = id.map_err(|error| CommandError::Fault(format!("a stored answer is damaged: {error}")))?;
         Ok(Done { id, position: answer.position, replayed: true })
     }
 
@@ -90,5 +96,21 @@ impl Commands {
             (part, Answer { request_hash, status, result, position })
         };
         Ok(rows.into_iter().map(answer).collect())
+    }
+
+    /// How many items requests with this key have changed so far; `None` without a key.
+    pub(super) async fn count_marked(&self, context: &Context) -> Result<Option<u64>, CommandError> {
+        let Some(key) = &context.idempotency else { return Ok(None) };
+        let marked: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM idempotency
+              WHERE tenant = $1 AND principal = $2 AND key > $3 || E'\\n' AND key < $3 || E'\\x0b'
+                AND (result ->> 'changed')::boolean",
+        )
+        .bind(context.principal.tenant().as_str())
+        .bind(context.principal.idempotency_scope())
+        .bind(&key.key)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(Some(marked.cast_unsigned()))
     }
 }

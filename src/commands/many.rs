@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{CONFLICT_PAUSE, CommandError, Commands, Context, DEADLINE, Done};
 use crate::clock;
-use crate::log::{AppendError, Appended, Job, JobEvent, Lane};
+use crate::log::{AppendError, Appended, Job, JobEvent, Lane, Record};
 
 /// One command of many.
 #[derive(Clone, Debug)]
@@ -42,8 +42,18 @@ struct Loaded {
     recipient: Option<String>,
 }
 
+/// What one item came to, and whether that took an event.
+#[derive(Clone, Debug)]
+pub(super) struct Ran {
+    pub done: Done,
+    pub changed: bool,
+}
+
 /// By part.
-type Answers = HashMap<i32, Result<Done, CommandError>>;
+pub(super) type Answers = HashMap<i32, Result<Ran, CommandError>>;
+
+/// What is stored beside an item's events, which are there or not.
+pub(super) type Recording = fn(&Context, &Item, bool) -> Option<Record>;
 
 impl Commands {
     /// Executes all items; the log keeps their order, but for those that a conflict sends back. An error means
@@ -52,7 +62,20 @@ impl Commands {
         let deadline = Instant::now() + DEADLINE;
         let earlier = self.begin(context, &items, deadline).await?;
         let replayed = earlier.is_some();
-        let mut answers = earlier.unwrap_or_default();
+        let earlier = earlier.unwrap_or_default();
+        let results = self.run_many(context, &items, earlier, record, deadline).await?;
+        Ok(Many { results: results.into_iter().map(|result| result.map(|ran| ran.done)).collect(), replayed })
+    }
+
+    /// Executes the items that have no answer yet; gives the answers in the order of the items.
+    pub(super) async fn run_many(
+        &self,
+        context: &Context,
+        items: &[Item],
+        mut answers: Answers,
+        record: Recording,
+        deadline: Instant,
+    ) -> Result<Vec<Result<Ran, CommandError>>, CommandError> {
         let _turns = self.locks.lock_all(items.iter().filter(|i| !is_create(i)).map(|i| i.id)).await;
         loop {
             let open: Vec<&Item> = items.iter().filter(|item| !answers.contains_key(&item.part)).collect();
@@ -61,15 +84,19 @@ impl Commands {
             }
             let loaded = self.load(&open).await?;
             // Keys are fetched for all together; only then is the order of the log decided.
-            let jobs = open.iter().map(|item| self.prepare(context, item, loaded.get(&item.id), deadline));
+            let jobs = open.iter().map(async |item| {
+                let mut job = self.prepare(context, item, loaded.get(&item.id), deadline).await?;
+                job.record = record(context, item, !job.events.is_empty());
+                Ok(job)
+            });
             let results = self.append_in_order(join_all(jobs).await).await;
             let late = Instant::now() >= deadline;
             for (item, result) in open.into_iter().zip(results) {
                 match result {
                     Err(CommandError::Conflict) if !late => {}
                     result => {
-                        let done = result.and_then(|appended| self.done(context, item, appended));
-                        answers.insert(item.part, done);
+                        let ran = result.and_then(|appended| self.ran(context, item, appended));
+                        answers.insert(item.part, ran);
                     }
                 }
             }
@@ -78,7 +105,7 @@ impl Commands {
             }
         }
         let result = |item: &Item| answers.remove(&item.part).unwrap_or(Err(CommandError::Conflict));
-        Ok(Many { results: items.iter().map(result).collect(), replayed })
+        Ok(items.iter().map(result).collect())
     }
 
     /// Claims the idempotency key with part 0; where an earlier request has claimed it, finds the parts done.
@@ -104,7 +131,8 @@ impl Commands {
         }
         let last = items.iter().map(|item| item.part).max().unwrap_or(0);
         let done = self.answers(context, 1..=last).await?;
-        Ok(Some(done.into_iter().map(|(part, answer)| (part, self.replay(context, answer))).collect()))
+        let ran = |answer| self.replay(context, answer).map(|done| Ran { done, changed: false });
+        Ok(Some(done.into_iter().map(|(part, answer)| (part, ran(answer))).collect()))
     }
 
     async fn load(&self, items: &[&Item]) -> Result<HashMap<NotificationId, Loaded>, CommandError> {
@@ -113,8 +141,7 @@ impl Commands {
         if ids.is_empty() {
             return Ok(loaded);
         }
-        let events = self.reader.of_aggregates(&self.pool, Notification::TYPE, &ids).await;
-        for event in events.map_err(|error| CommandError::Unavailable(error.to_string()))? {
+        for event in self.reader.of_aggregates(&self.pool, Notification::TYPE, &ids).await? {
             let Fact::Notification(id, fact) = &event.fact;
             let aggregate = loaded.entry(*id).or_default();
             aggregate.state.evolve(fact);
@@ -143,7 +170,7 @@ impl Commands {
     async fn append_in_order(
         &self,
         jobs: Vec<Result<Job, CommandError>>,
-    ) -> Vec<Result<Appended, CommandError>> {
+    ) -> Vec<Result<(Appended, bool), CommandError>> {
         let mut appends: Vec<_> =
             jobs.into_iter().map(|job| Box::pin(maybe_done(self.append(job)))).collect();
         for append in &mut appends {
@@ -155,17 +182,28 @@ impl Commands {
         results.map(|result| result.unwrap_or(Err(CommandError::Conflict))).collect()
     }
 
-    async fn append(&self, job: Result<Job, CommandError>) -> Result<Appended, CommandError> {
-        self.log.append(job?, Lane::Bulk).await.map_err(|error| match error {
+    /// Says beside it whether the job has events.
+    async fn append(&self, job: Result<Job, CommandError>) -> Result<(Appended, bool), CommandError> {
+        let job = job?;
+        let changes = !job.events.is_empty();
+        let appended = self.log.append(job, Lane::Bulk).await.map_err(|error| match error {
             AppendError::Conflict => CommandError::Conflict,
             error => CommandError::Append(error),
-        })
+        });
+        Ok((appended?, changes))
     }
 
-    fn done(&self, context: &Context, item: &Item, appended: Appended) -> Result<Done, CommandError> {
+    fn ran(
+        &self,
+        context: &Context,
+        item: &Item,
+        (appended, changed): (Appended, bool),
+    ) -> Result<Ran, CommandError> {
         match appended {
-            Appended::Stored { position } => Ok(Done { id: item.id, position, replayed: false }),
-            Appended::Replayed(answer) => self.replay(context, answer),
+            Appended::Stored { position } => {
+                Ok(Ran { done: Done { id: item.id, position, replayed: false }, changed })
+            }
+            Appended::Replayed(answer) => Ok(Ran { done: self.replay(context, answer)?, changed: false }),
         }
     }
 
@@ -198,15 +236,17 @@ impl Commands {
             let fact = Fact::Notification(item.id, event.clone());
             let tenant = context.principal.tenant().as_str();
             let event = JobEvent::prepare(codec, &serialized, fact, tenant, recipient).await;
-            prepared.push(event.map_err(|error| CommandError::Unavailable(error.to_string()))?);
+            prepared.push(event?);
         }
-        let status = if is_create(item) { 201 } else { 200 };
-        let record = context
-            .idempotency
-            .as_ref()
-            .map(|key| key.record(&context.principal, item.part, status, json!({"id": item.id})));
-        Ok(Job { command_id, events: prepared, record, deadline })
+        Ok(Job { command_id, events: prepared, record: None, deadline })
     }
+}
+
+/// An item of a request that lists its items: under its number.
+fn record(context: &Context, item: &Item, _changed: bool) -> Option<Record> {
+    let key = context.idempotency.as_ref()?;
+    let status = if is_create(item) { 201 } else { 200 };
+    Some(key.record(&context.principal, item.part, status, json!({"id": item.id})))
 }
 
 fn is_create(item: &Item) -> bool {

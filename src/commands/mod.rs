@@ -3,23 +3,27 @@
 //! Single commands go through the framework; many at once through [`many`], which loads in one query and
 //! appends one job per aggregate.
 
+mod bulk;
+mod error;
 mod idempotency;
 mod locks;
 mod many;
 #[cfg(test)]
 mod tests;
 
+pub use bulk::{BulkDone, BulkKind, BulkMark};
+pub use error::CommandError;
 pub use idempotency::Idempotency;
 pub use many::Item;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use cqrs_es::CqrsFramework;
 use cqrs_es::persist::PersistedEventStore;
-use cqrs_es::{AggregateError, CqrsFramework};
 use serde_json::json;
 use sqlx::PgPool;
-use tidings_domain::notification::{self, Action, Command, Create, Notification};
+use tidings_domain::notification::{Action, Command, Create, Notification};
 use tidings_domain::{NotificationId, upcast};
 use tidings_projections::log::Reader;
 use tokio::time::Instant;
@@ -27,7 +31,7 @@ use uuid::Uuid;
 
 use crate::auth::Principal;
 use crate::clock;
-use crate::log::{Answer, AppendError, Appended, Call, GroupCommit, Log, with_call};
+use crate::log::{Answer, AppendError, Appended, Call, GroupCommit, History, Log, with_call};
 use locks::Locks;
 
 /// How long a command may wait for the log.
@@ -66,34 +70,12 @@ pub struct Done {
     pub replayed: bool,
 }
 
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum CommandError {
-    #[error(transparent)]
-    Refused(notification::Error),
-    /// Others kept changing the aggregate until the deadline.
-    #[error("other commands kept changing the notification; nothing was done")]
-    Conflict,
-    /// The key stands for another request.
-    #[error("this idempotency key was used for another request")]
-    KeyReused,
-    #[error(transparent)]
-    Append(AppendError),
-    /// Something needed before the append could not be reached; nothing was done.
-    #[error("the command could not be executed: {0}")]
-    Unavailable(String),
-}
-
-impl From<sqlx::Error> for CommandError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Unavailable(error.to_string())
-    }
-}
-
 pub struct Commands {
     framework: CqrsFramework<Notification, PersistedEventStore<GroupCommit, Notification>>,
     pool: PgPool,
     reader: Reader,
     log: Log,
+    history: History,
     locks: Locks,
 }
 
@@ -105,7 +87,7 @@ enum Execution {
 }
 
 impl Commands {
-    pub fn new(pool: PgPool, reader: Reader, log: Log) -> Self {
+    pub fn new(pool: PgPool, reader: Reader, log: Log, history: History) -> Self {
         let repository = GroupCommit::new(pool.clone(), log.clone(), reader.codec().clone());
         let store = PersistedEventStore::new_event_store(repository).with_upcasters(upcast::upcasters());
         Self {
@@ -113,6 +95,7 @@ impl Commands {
             pool,
             reader,
             log,
+            history,
             locks: Locks::default(),
         }
     }
@@ -181,9 +164,8 @@ impl Commands {
             (_, Some(Ok(Appended::Replayed(answer)))) => Ok(Execution::Replayed(answer)),
             (_, Some(Err(AppendError::Conflict))) => Ok(Execution::Conflict),
             (_, Some(Err(error))) => Err(CommandError::Append(error)),
-            (Err(AggregateError::UserError(refusal)), None) => Err(CommandError::Refused(refusal)),
-            (Err(error), None) => Err(CommandError::Unavailable(error.to_string())),
-            (Ok(()), None) => Err(CommandError::Unavailable("the framework did not append".into())),
+            (Err(error), None) => Err(CommandError::of_framework(error)),
+            (Ok(()), None) => Err(CommandError::Fault("the framework did not append".into())),
         }
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use tidings_domain::Tenant;
-use tidings_domain::notification::{Content, PlanStep, Priority, Tags};
+use tidings_domain::notification::{self, Content, PlanStep, Priority, Tags};
 
 use super::*;
 use crate::log::tests::Bench;
@@ -34,7 +34,12 @@ fn items(ids: &[NotificationId], action: impl Fn() -> Action) -> Vec<Item> {
 
 async fn bench() -> (Bench, Commands, Vec<NotificationId>) {
     let bench = Bench::start().await;
-    let commands = Commands::new(bench.pool.clone(), Reader::new(bench.codec.clone()), bench.log.clone());
+    let commands = Commands::new(
+        bench.pool.clone(),
+        Reader::new(bench.codec.clone()),
+        bench.log.clone(),
+        bench.history.clone(),
+    );
     let ids: Vec<NotificationId> = (0..60).map(|_| NotificationId::new(clock::new_uuid())).collect();
     let created = commands.execute_many(&context(None), items(&ids, || create("alice"))).await.unwrap();
     let positions: Vec<i64> = created.results.into_iter().map(|done| done.unwrap().position).collect();

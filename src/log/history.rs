@@ -1,10 +1,15 @@
 //! The epochs of the log as this node knows them, and what must be forgotten when a new one begins.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::{PgExecutor, PgPool};
+use tidings_projections::inbox;
 use tidings_projections::log::{Cursor, CursorError, Epochs, KeyRing, Tail, Watermark};
 use tokio::sync::watch;
+
+/// How long a checkpoint that was rewound is left alone.
+const REWOUND_POLL: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
 pub struct History {
@@ -55,6 +60,18 @@ impl History {
             self.refresh(pool).await?;
         }
         Ok(self.epochs().resolve(cursor, self.head.get()))
+    }
+
+    /// Returns once the inbox has followed the log up to `position`. What this node remembers is checked against
+    /// the checkpoint: a crash of Postgres rewinds that.
+    pub async fn inbox_reached(&self, pool: &PgPool, position: i64) -> Result<(), sqlx::Error> {
+        loop {
+            self.inbox.reached(position).await;
+            if inbox::checkpoint(pool).await? >= position {
+                return Ok(());
+            }
+            tokio::time::sleep(REWOUND_POLL).await;
+        }
     }
 
     /// Learns the head, and the epochs if a new one began elsewhere.

@@ -3,12 +3,14 @@
 //! `fold` decides in memory, `write` stores a batch, this file answers queries. A query is one statement, so
 //! that items, counts and checkpoint belong together.
 
+mod bulk;
 mod fold;
 mod item;
 #[cfg(test)]
 mod tests;
 mod write;
 
+pub use bulk::{BulkKind, to_mark};
 pub use fold::{FoldError, Folded};
 pub use item::{Change, Counts, Fixed, Item, ItemState, rfc3339};
 pub use write::{ApplyError, KnownCounters, apply, begin};

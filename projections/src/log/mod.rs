@@ -3,6 +3,7 @@
 pub mod codec;
 mod cursor;
 mod keys;
+mod outage;
 mod reader;
 mod recorded;
 mod tail;
@@ -10,6 +11,7 @@ mod tail;
 pub use codec::Codec;
 pub use cursor::{Cursor, CursorError, Epoch, Epochs};
 pub use keys::{KeyError, KeyRing, MasterKey};
+pub use outage::Outage;
 pub use reader::{Filter, ReadError, Reader};
 pub use recorded::{Fact, Recorded};
 pub use tail::{Tail, Watermark};

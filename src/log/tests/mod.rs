@@ -30,7 +30,7 @@ pub(crate) struct Bench {
     connect: PgConnectOptions,
     pub(crate) pool: PgPool,
     pub(crate) codec: Codec,
-    history: History,
+    pub(crate) history: History,
     pub(crate) log: Log,
     _folder: tempfile::TempDir,
 }

@@ -1,0 +1,75 @@
+//! Why a command was not carried out; what passes by itself is kept apart from what somebody must look at.
+
+use cqrs_es::AggregateError;
+use tidings_domain::notification;
+use tidings_projections::log::codec::CodecError;
+use tidings_projections::log::{Outage, ReadError};
+
+use crate::log::AppendError;
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error(transparent)]
+    Refused(notification::Error),
+    /// Others kept changing the aggregate until the deadline.
+    #[error("other commands kept changing the notification; nothing was done")]
+    Conflict,
+    /// The key stands for another request.
+    #[error("this idempotency key was used for another request")]
+    KeyReused,
+    #[error(transparent)]
+    Append(AppendError),
+    /// The inbox has not followed the log up to this position in time; nothing was done.
+    #[error("the inbox has not reached position {0} yet")]
+    Behind(i64),
+    /// Something needed before the append could not be reached; nothing was done.
+    #[error("the command could not be executed: {0}")]
+    Unavailable(String),
+    /// Something needed before the append is broken; nothing was done, and no repetition helps.
+    #[error("the command cannot be executed: {0}")]
+    Fault(String),
+}
+
+impl CommandError {
+    fn of(error: &(impl Outage + std::fmt::Display)) -> Self {
+        let told = error.to_string();
+        if error.is_outage() { Self::Unavailable(told) } else { Self::Fault(told) }
+    }
+
+    /// What the framework reports of a command that did not come to its append.
+    pub(super) fn of_framework(error: AggregateError<notification::Error>) -> Self {
+        match error {
+            AggregateError::UserError(refusal) => Self::Refused(refusal),
+            AggregateError::AggregateConflict => Self::Conflict,
+            AggregateError::DatabaseConnectionError(error) => Self::Unavailable(error.to_string()),
+            AggregateError::DeserializationError(error) => Self::Fault(error.to_string()),
+            AggregateError::UnexpectedError(error) => {
+                if let Some(error) = error.downcast_ref::<sqlx::Error>() {
+                    Self::of(error)
+                } else if let Some(error) = error.downcast_ref::<CodecError>() {
+                    Self::of(error)
+                } else {
+                    Self::Fault(error.to_string())
+                }
+            }
+        }
+    }
+}
+
+impl From<sqlx::Error> for CommandError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::of(&error)
+    }
+}
+
+impl From<ReadError> for CommandError {
+    fn from(error: ReadError) -> Self {
+        Self::of(&error)
+    }
+}
+
+impl From<CodecError> for CommandError {
+    fn from(error: CodecError) -> Self {
+        Self::of(&error)
+    }
+}
