@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Service};
+use crate::support::{Answer, Service, Stored};
 
 async fn deliver(service: &Service, id: &str, body: Value) -> Answer {
     service.post(&format!("/v1/notifications/{id}/deliver"), &body).await
@@ -159,4 +159,19 @@ async fn events_say_who_did_what_in_which_request_and_are_listed_page_by_page() 
         }
     }
     assert_eq!(listed, events);
+}
+
+#[tokio::test]
+async fn content_that_cannot_be_opened_is_a_fault_and_not_an_outage() {
+    let service = Service::start().await;
+    let id = service.create("alice").await;
+    let mut sql = service.sql().await;
+    let key: i64 = sqlx::query_scalar("SELECT id FROM recipient_keys").fetch_one(&mut sql).await.unwrap();
+    let damaged = json!({"sealed": {"key": key, "box": "AAAA"}});
+    let (name, version) = ("notification.seen", "1.0.0");
+    let stored =
+        Stored { tenant: "default", user: "alice", id: &id, sequence: 2, name, version, payload: damaged };
+    stored.append(&mut sql).await;
+    let read = service.post(&format!("/v1/notifications/{id}/read"), &Value::Null).await;
+    assert_eq!((read.problem(500), read.header("retry-after")), ("internal".into(), None));
 }

@@ -7,6 +7,7 @@
 mod auth;
 mod bad_input;
 mod batches;
+mod bulk_marks;
 mod commands;
 mod embedded;
 mod first_minute;

@@ -1,6 +1,7 @@
 //! Bad input: each kind of it has its answer, which names the member at fault, and changes nothing.
 
 mod bodies;
+mod bulk_marks;
 mod cursors;
 mod limits;
 mod parameters;
