@@ -12,6 +12,7 @@ pub mod commands;
 pub mod config;
 pub mod embedded;
 pub mod gateway;
+pub mod instant;
 pub mod json;
 pub mod log;
 pub mod mirror;

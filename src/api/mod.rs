@@ -6,6 +6,7 @@ mod bulk_marks;
 mod closed;
 mod credentials;
 mod events;
+mod export;
 mod health;
 mod inbox;
 mod live;

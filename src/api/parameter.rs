@@ -9,9 +9,11 @@ use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use tidings_domain::UserId;
 use tidings_projections::log::{Cursor, CursorError};
+use time::OffsetDateTime;
 
 use super::problem::{Kind, Problem};
 use super::reads::parse_user;
+use crate::instant;
 
 /// What a parameter may be.
 pub trait Parameter: Sized + Send {
@@ -85,6 +87,16 @@ impl Parameter for Cursor {
     }
 }
 
+impl Parameter for OffsetDateTime {
+    fn schema() -> MetaSchemaRef {
+        MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("string", "date-time")))
+    }
+
+    fn parse(name: &str, text: &str) -> Result<Self, Problem> {
+        instant::parse(text).map_err(|error| Problem::at(Kind::Malformed, name, error.to_string()))
+    }
+}
+
 /// How many items a page has: 1 to `MAX`.
 #[derive(Clone, Copy)]
 pub struct Limit<const MAX: u32>(pub i64);
@@ -106,54 +118,35 @@ impl<const MAX: u32> Parameter for Limit<MAX> {
     }
 }
 
-impl<'a, T: Parameter> ApiExtractor<'a> for Query<T> {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
-    type ParamType = ();
-    type ParamRawType = ();
+macro_rules! extract {
+    ($place:ident, $param_in:expr, $read:ident) => {
+        impl<'a, T: Parameter> ApiExtractor<'a> for $place<T> {
+            const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+            type ParamType = ();
+            type ParamRawType = ();
 
-    fn register(registry: &mut Registry) {
-        T::register(registry);
-    }
+            fn register(registry: &mut Registry) {
+                T::register(registry);
+            }
 
-    fn param_in() -> Option<MetaParamIn> {
-        Some(MetaParamIn::Query)
-    }
+            fn param_in() -> Option<MetaParamIn> {
+                Some($param_in)
+            }
 
-    fn param_schema_ref() -> Option<MetaSchemaRef> {
-        Some(T::schema())
-    }
+            fn param_schema_ref() -> Option<MetaSchemaRef> {
+                Some(T::schema())
+            }
 
-    async fn from_request(
-        request: &'a Request,
-        _body: &mut RequestBody,
-        options: ExtractParamOptions<()>,
-    ) -> poem::Result<Self> {
-        Ok(Self(query(request, options.name)?))
-    }
+            async fn from_request(
+                request: &'a Request,
+                _body: &mut RequestBody,
+                options: ExtractParamOptions<()>,
+            ) -> poem::Result<Self> {
+                Ok(Self($read(request, options.name)?))
+            }
+        }
+    };
 }
 
-impl<'a, T: Parameter> ApiExtractor<'a> for Header<T> {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn register(registry: &mut Registry) {
-        T::register(registry);
-    }
-
-    fn param_in() -> Option<MetaParamIn> {
-        Some(MetaParamIn::Header)
-    }
-
-    fn param_schema_ref() -> Option<MetaSchemaRef> {
-        Some(T::schema())
-    }
-
-    async fn from_request(
-        request: &'a Request,
-        _body: &mut RequestBody,
-        options: ExtractParamOptions<()>,
-    ) -> poem::Result<Self> {
-        Ok(Self(header(request, options.name)?))
-    }
-}
+extract!(Query, MetaParamIn::Query, query);
+extract!(Header, MetaParamIn::Header, header);

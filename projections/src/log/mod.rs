@@ -12,6 +12,6 @@ pub use codec::Codec;
 pub use cursor::{Cursor, CursorError, Epoch, Epochs};
 pub use keys::{KeyError, KeyRing, MasterKey};
 pub use outage::Outage;
-pub use reader::{Filter, ReadError, Reader};
+pub use reader::{Filter, Listed, ReadError, Reader, position_at};
 pub use recorded::{Fact, Recorded};
 pub use tail::{Tail, Watermark};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cqrs_es::persist::{EventUpcaster, SerializedEvent};
 use serde_json::Value;
 use sqlx::PgExecutor;
-use tidings_domain::notification::DecodeError;
+use tidings_domain::notification::{DecodeError, Notification};
 use tidings_domain::upcast;
 use time::OffsetDateTime;
 
@@ -26,6 +26,11 @@ pub enum ReadError {
     Decode { position: i64, source: DecodeError },
 }
 
+/// Events that one page of a listing looks at, where it asks neither for one user's nor for one aggregate's.
+const SCANNED_MAX: i64 = 50_000;
+/// The same, where it asks for some of one user's.
+const PICKED_MAX: i64 = 1_000;
+
 /// Which events of a tenant a listing asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -33,6 +38,17 @@ pub struct Filter {
     pub aggregate_id: Option<String>,
     pub event_type: Option<String>,
 }
+
+/// A page of a listing. It may have few events or none where many others lie between: it bounds what it looks at.
+#[derive(Debug)]
+pub struct Listed {
+    pub events: Vec<Arc<Recorded>>,
+    /// What follows this position was not looked at.
+    pub next: i64,
+}
+
+/// Rows of a page, and the end of what was looked at; `None` where that is the last row.
+type Found = (Vec<EventRow>, Option<i64>);
 
 #[derive(sqlx::FromRow)]
 struct EventRow {
@@ -96,26 +112,30 @@ impl Reader {
         (after, up_to): (i64, i64),
         filter: &Filter,
         limit: i64,
+    ) -> Result<Listed, ReadError> {
+        let range = (after, up_to.max(after));
+        let (rows, looked_at) = match filter {
+            Filter { aggregate_id: Some(id), .. } => {
+                of_aggregate(executor, tenant, id, range, filter, limit).await?
+            }
+            Filter { user_id: Some(user), .. } => {
+                of_user(executor, tenant, user, range, filter.event_type.as_deref(), limit).await?
+            }
+            Filter { event_type, .. } => scan(executor, tenant, range, event_type.as_deref(), limit).await?,
+        };
+        let next = looked_at.or(rows.last().map(|row| row.position)).unwrap_or(range.1);
+        Ok(Listed { events: self.decode_all(rows).await?, next })
+    }
+
+    /// At most `limit` events that concern one user, in (`after`, `up_to`].
+    pub async fn of_recipient(
+        &self,
+        executor: impl PgExecutor<'_>,
+        (tenant, user): (&str, &str),
+        range: (i64, i64),
+        limit: i64,
     ) -> Result<Vec<Arc<Recorded>>, ReadError> {
-        let rows: Vec<EventRow> = sqlx::query_as(
-            "SELECT position, recorded_at, tenant, recipient, aggregate_type, aggregate_id, sequence,
-                    event_type, event_version, payload, metadata
-               FROM events
-              WHERE tenant = $1 AND position > $2 AND position <= $3
-                AND ($4::text IS NULL OR recipient = $4)
-                AND ($5::text IS NULL OR aggregate_id = $5)
-                AND ($6::text IS NULL OR event_type = $6)
-              ORDER BY position LIMIT $7",
-        )
-        .bind(tenant)
-        .bind(after)
-        .bind(up_to)
-        .bind(&filter.user_id)
-        .bind(&filter.aggregate_id)
-        .bind(&filter.event_type)
-        .bind(limit)
-        .fetch_all(executor)
-        .await?;
+        let (rows, _) = of_user(executor, tenant, user, range, None, limit).await?;
         self.decode_all(rows).await
     }
 
@@ -181,4 +201,103 @@ impl Reader {
             fact,
         })
     }
+}
+
+/// The last position recorded before `at`; 0 where there is none.
+pub async fn position_at(executor: impl PgExecutor<'_>, at: OffsetDateTime) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT log_position_at($1)").bind(at).fetch_one(executor).await
+}
+
+async fn of_aggregate(
+    executor: impl PgExecutor<'_>,
+    tenant: &str,
+    id: &str,
+    (after, up_to): (i64, i64),
+    filter: &Filter,
+    limit: i64,
+) -> Result<Found, sqlx::Error> {
+    // The primary key begins with the type, which the id's prefix tells.
+    let Some(aggregate_type) = aggregate_type_of(id) else { return Ok((Vec::new(), Some(up_to))) };
+    let rows: Vec<EventRow> = sqlx::query_as(
+        "SELECT position, recorded_at, tenant, recipient, aggregate_type, aggregate_id, sequence,
+                event_type, event_version, payload, metadata
+           FROM events
+          WHERE aggregate_type = $1 AND aggregate_id = $2 AND tenant = $3 AND position > $4 AND position <= $5
+            AND ($6::text IS NULL OR recipient = $6)
+            AND ($7::text IS NULL OR event_type = $7)
+          ORDER BY sequence LIMIT $8",
+    )
+    .bind(aggregate_type)
+    .bind(id)
+    .bind(tenant)
+    .bind(after)
+    .bind(up_to)
+    .bind(&filter.user_id)
+    .bind(&filter.event_type)
+    .bind(limit)
+    .fetch_all(executor)
+    .await?;
+    let looked_at = (rows.len() as i64 != limit).then_some(up_to);
+    Ok((rows, looked_at))
+}
+
+fn aggregate_type_of(id: &str) -> Option<&'static str> {
+    id.starts_with("ntf_").then_some(<Notification as cqrs_es::Aggregate>::TYPE)
+}
+
+async fn of_user(
+    executor: impl PgExecutor<'_>,
+    tenant: &str,
+    user: &str,
+    (after, up_to): (i64, i64),
+    event_type: Option<&str>,
+    limit: i64,
+) -> Result<Found, sqlx::Error> {
+    let looked_at_max = if event_type.is_some() { PICKED_MAX } else { limit };
+    let mut rows: Vec<EventRow> = sqlx::query_as(
+        "SELECT position, recorded_at, tenant, recipient, aggregate_type, aggregate_id, sequence,
+                event_type, event_version, payload, metadata
+           FROM events
+          WHERE tenant = $1 AND recipient = $2 AND position > $3 AND position <= $4
+          ORDER BY position LIMIT $5",
+    )
+    .bind(tenant)
+    .bind(user)
+    .bind(after)
+    .bind(up_to)
+    .bind(looked_at_max)
+    .fetch_all(executor)
+    .await?;
+    let full = rows.len() as i64 == looked_at_max;
+    let looked_at = if full { rows.last().map_or(up_to, |row| row.position) } else { up_to };
+    rows.retain(|row| event_type.is_none_or(|wanted| row.event_type == wanted));
+    let more = rows.len() as i64 > limit;
+    rows.truncate(limit as usize);
+    Ok((rows, (!more).then_some(looked_at)))
+}
+
+async fn scan(
+    executor: impl PgExecutor<'_>,
+    tenant: &str,
+    (after, up_to): (i64, i64),
+    event_type: Option<&str>,
+    limit: i64,
+) -> Result<Found, sqlx::Error> {
+    let up_to = up_to.min(after.saturating_add(SCANNED_MAX));
+    let rows: Vec<EventRow> = sqlx::query_as(
+        "SELECT position, recorded_at, tenant, recipient, aggregate_type, aggregate_id, sequence,
+                event_type, event_version, payload, metadata
+           FROM events
+          WHERE position > $1 AND position <= $2 AND tenant = $3 AND ($4::text IS NULL OR event_type = $4)
+          ORDER BY position LIMIT $5",
+    )
+    .bind(after)
+    .bind(up_to)
+    .bind(tenant)
+    .bind(event_type)
+    .bind(limit)
+    .fetch_all(executor)
+    .await?;
+    let looked_at = (rows.len() as i64 != limit).then_some(up_to);
+    Ok((rows, looked_at))
 }

@@ -21,8 +21,10 @@ async fn an_id_that_is_none_cannot_be_parsed() {
         "ntf_01890a5d-ac96-774b-bcce-b302099a805%C3%A9",
         &long,
     ] {
-        let get = refusing.get(&format!("/v1/notifications/{id}"));
-        refusing.refuse(&format!("get {id}"), get, malformed(&["id"])).await;
+        for rest in ["", "/events"] {
+            let get = refusing.get(&format!("/v1/notifications/{id}{rest}"));
+            refusing.refuse(&format!("get {id}{rest}"), get, malformed(&["id"])).await;
+        }
         for word in ["read", "unread", "seen", "archive", "unarchive", "cancel", "retry"] {
             let post = refusing.post(&format!("/v1/notifications/{id}/{word}"));
             refusing.refuse(&format!("{word} {id}"), post, malformed(&["id"])).await;
@@ -150,5 +152,32 @@ async fn an_idempotency_key_that_is_none_is_refused() {
         let mark = refusing.command("read").header("idempotency-key", &value);
         refusing.refuse(&format!("mark by {value:?}"), mark, malformed(&["Idempotency-Key"])).await;
     }
+    refusing.finish().await;
+}
+
+#[tokio::test]
+async fn an_instant_that_is_none_cannot_be_parsed() {
+    let mut refusing = Refusing::start().await;
+    for text in [
+        "",
+        "yesterday",
+        "1763805600",
+        "2026-11-22",
+        "2026-11-22T10:00:00",
+        "2026-11-22T10:00:00+02:00",
+        "2026-11-22T25:00:00Z",
+        "2026-02-30T10:00:00Z",
+        "10000-01-01T00:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "9999-12-31T23:59:59-01:00",
+        "2026-11-22T10:00:00Z%00",
+    ] {
+        for name in ["from", "to"] {
+            let list = refusing.get(&format!("/v1/events?{name}={text}"));
+            refusing.refuse(&format!("{name} {text:?}"), list, malformed(&[name])).await;
+        }
+    }
+    let list = refusing.get("/v1/events?from=2026-11-22T10:00:00Z&to=2026-11-22T09:59:59Z");
+    refusing.refuse("an end before the beginning", list, invalid(&["to"])).await;
     refusing.finish().await;
 }
