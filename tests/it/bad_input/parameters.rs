@@ -172,9 +172,9 @@ async fn an_instant_that_is_none_cannot_be_parsed() {
         "9999-12-31T23:59:59-01:00",
         "2026-11-22T10:00:00Z%00",
     ] {
-        for name in ["from", "to"] {
+        for (name, refusal) in [("from", malformed(&["from"])), ("to", malformed(&["to"]))] {
             let list = refusing.get(&format!("/v1/events?{name}={text}"));
-            refusing.refuse(&format!("{name} {text:?}"), list, malformed(&[name])).await;
+            refusing.refuse(&format!("{name} {text:?}"), list, refusal).await;
         }
     }
     let list = refusing.get("/v1/events?from=2026-11-22T10:00:00Z&to=2026-11-22T09:59:59Z");
