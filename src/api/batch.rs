@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidings_domain::NotificationId;
 use tidings_domain::notification::{Action, Create};
+use time::OffsetDateTime;
 
 use super::body::{BATCH_BYTES_MAX, Body, SINGLE_BYTES_MAX, parse};
 use super::credentials::Service;
@@ -85,8 +86,9 @@ impl Batch {
             return Err(Problem::at(Kind::Invalid, "/notifications", "must have 1 to 1,000 members"));
         }
         let context = command.context(&key);
+        let now = clock::now();
         let parsed: Vec<Result<Create, Problem>> =
-            unparsed.notifications.iter().map(|n| create(n.get())).collect();
+            unparsed.notifications.iter().map(|n| create(n.get(), now)).collect();
         let items = parsed.iter().zip(1..).filter_map(|(create, part)| {
             let action = Action::Create(Box::new(create.as_ref().ok()?.clone()));
             Some(Item { id: NotificationId::new(clock::new_uuid()), action, part })
@@ -110,11 +112,11 @@ impl Batch {
     }
 }
 
-fn create(text: &str) -> Result<Create, Problem> {
+fn create(text: &str, now: OffsetDateTime) -> Result<Create, Problem> {
     if text.len() > SINGLE_BYTES_MAX {
         return Err(Problem::new(Kind::TooLarge, "a notification may have at most 262144 bytes"));
     }
-    parse::<CreateNotification>(text)?.into_command()
+    parse::<CreateNotification>(text)?.into_command(now)
 }
 
 fn next(done: &mut impl Iterator<Item = Result<Done, CommandError>>) -> Result<Done, CommandError> {

@@ -16,7 +16,8 @@ use super::credentials::{Anyone, Caller, Service};
 use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_id};
 use super::request::{Backend, Command, Key};
-use super::wire::{Channel, CreateNotification, Notification, Receipt};
+use super::wire::{Channel, CreateNotification, Notification, Receipt, parse_instant};
+use crate::clock;
 use crate::commands::Done;
 
 /// Characters of a reported error.
@@ -87,6 +88,15 @@ struct RetryDelivery {
     channel: Option<Channel>,
 }
 
+/// When to show it again.
+#[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[oai(deny_unknown_fields)]
+struct SnoozeNotification {
+    /// An instant in the future (RFC 3339, cut to milliseconds).
+    until: String,
+}
+
 #[OpenApi(prefix_path = "/v1")]
 impl Notifications {
     /// Create a notification
@@ -100,7 +110,7 @@ impl Notifications {
         #[oai(name = "Idempotency-Key")]
         key: Key,
     ) -> Result<CreatedResponse, Problem> {
-        let create = command.body.parse::<CreateNotification>()?.into_command()?;
+        let create = command.body.parse::<CreateNotification>()?.into_command(clock::now())?;
         let context = command.context(&key);
         let done = command.backend.commands.create(&context, create).await?;
         let (receipt, cursor, replayed) = receipt(&command.backend.reads, done);
@@ -210,6 +220,25 @@ impl Notifications {
     ) -> Result<DoneResponse, Problem> {
         command.body.parse()?;
         command.act(&id, &key, Action::Unarchive).await
+    }
+
+    /// Snooze
+    ///
+    /// It leaves the active items until then, and its counts with it. Needs an API key, or the token of the
+    /// notification's user.
+    #[oai(path = "/notifications/:id/snooze", method = "post", operation_id = "snoozeNotification")]
+    async fn snooze(
+        &self,
+        command: Command<Anyone, Body<SnoozeNotification>>,
+        /// The notification.
+        id: Path<String>,
+        /// Makes a repetition harmless.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+    ) -> Result<DoneResponse, Problem> {
+        let SnoozeNotification { until } = command.body.parse()?;
+        let until = parse_instant("/until", &until)?;
+        command.act(&id, &key, Action::Snooze { until }).await
     }
 
     /// Cancel

@@ -12,7 +12,7 @@ use tidings_projections::log::{CursorError, Outage, ReadError};
 
 use super::request_id;
 use crate::auth::Denied;
-use crate::commands::CommandError;
+use crate::commands::{CommandError, PAST};
 use crate::log::AppendError;
 
 /// A problem as RFC 9457 writes it. `type` is a stable slug to program against; `detail` is for people.
@@ -237,6 +237,7 @@ impl From<CommandError> for Problem {
             CommandError::Conflict => Self::new(Kind::Conflict, error.to_string()),
             CommandError::KeyReused => Self::at(Kind::KeyReused, "Idempotency-Key", error.to_string()),
             CommandError::Append(append) => append.into(),
+            CommandError::Past { member } => Self::at(Kind::Invalid, member, PAST),
             CommandError::Behind(_) => Self::new(Kind::ProjectionBehind, error.to_string()),
             CommandError::Unavailable(_) => Self::unavailable(&error),
             CommandError::Fault(_) => Self::internal(&error),

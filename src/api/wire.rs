@@ -10,8 +10,10 @@ use tidings_domain::notification::{self as domain, Category, Content, Create, Pl
 use tidings_projections::inbox::{Fixed, Item, rfc3339};
 use tidings_projections::log::Cursor;
 use tidings_projections::notification::Overview;
+use time::OffsetDateTime;
 
 use super::problem::{Kind, Problem};
+use crate::instant;
 
 /// A notification to create.
 #[derive(Debug, Deserialize, Object)]
@@ -35,6 +37,11 @@ pub struct CreateNotification {
     /// At most 20 distinct labels of 1 to 64 characters.
     #[oai(validator(max_items = 20))]
     tags: Option<Vec<String>>,
+    /// Show it from this instant on (RFC 3339, cut to milliseconds); at once where it is left out or has passed.
+    deliver_at: Option<String>,
+    /// Take it from the inbox at this instant (RFC 3339, cut to milliseconds), which must lie in the future and after
+    /// `deliver_at`.
+    expires_at: Option<String>,
 }
 
 /// What it says.
@@ -99,7 +106,7 @@ impl From<Channel> for domain::Channel {
 
 impl CreateNotification {
     /// The command it asks for; a problem names the member that stands in its way.
-    pub fn into_command(self) -> Result<Create, Problem> {
+    pub fn into_command(self, now: OffsetDateTime) -> Result<Create, Problem> {
         let user = UserId::try_from(self.user_id)
             .map_err(|error| Problem::at(Kind::Invalid, "/user_id", error.to_string()))?;
         let ContentBody { title, body, action_url } = self.content;
@@ -110,6 +117,11 @@ impl CreateNotification {
             }
             Some(_) => return Err(Problem::at(Kind::Invalid, "/plan", "must have exactly one step")),
         };
+        let deliver_at = self.deliver_at.map(|text| parse_instant("/deliver_at", &text)).transpose()?;
+        let expires_at = self.expires_at.map(|text| parse_instant("/expires_at", &text)).transpose()?;
+        if expires_at.zip(deliver_at).is_some_and(|(expires, delivers)| expires <= delivers) {
+            return Err(Problem::at(Kind::Invalid, "/expires_at", "must be later than `deliver_at`"));
+        }
         Ok(Create {
             user,
             content: Content::new(title, body, action_url)?,
@@ -118,10 +130,15 @@ impl CreateNotification {
             plan,
             data: self.data.map(|data| data.into_iter().collect()),
             tags: Tags::new(self.tags.unwrap_or_default())?,
-            deliver_at: None,
-            expires_at: None,
+            deliver_at: deliver_at.filter(|at| *at > now),
+            expires_at,
         })
     }
+}
+
+/// An instant in a body, at this pointer.
+pub fn parse_instant(pointer: &str, text: &str) -> Result<OffsetDateTime, Problem> {
+    instant::parse(text).map_err(|error| Problem::at(Kind::Invalid, pointer, error.to_string()))
 }
 
 /// A command was done: everything it did is at or before `cursor`.
@@ -194,9 +211,13 @@ pub struct Notification {
     data: Option<Value>,
     tags: Option<Vec<String>>,
     created_at: String,
+    /// When it was to be shown, where that was later than its creation.
+    deliver_at: Option<String>,
+    expires_at: Option<String>,
     seen_at: Option<String>,
     read_at: Option<String>,
     archived_at: Option<String>,
+    snoozed_until: Option<String>,
     deliveries: Vec<Delivery>,
     /// Its last event.
     cursor: String,
@@ -241,9 +262,12 @@ impl Notification {
             data: created.data.clone().map(Value::Object),
             tags: (!tags.is_empty()).then(|| tags.to_vec()),
             created_at: rfc3339(overview.created_at),
+            deliver_at: created.deliver_at.map(rfc3339),
+            expires_at: created.expires_at.map(rfc3339),
             seen_at: overview.seen_at.map(rfc3339),
             read_at: overview.read_at.map(rfc3339),
             archived_at: overview.archived_at.map(rfc3339),
+            snoozed_until: overview.state.snoozed_until.map(rfc3339),
             deliveries: overview.deliveries().map(delivery).collect(),
             cursor: cursor.to_string(),
         }

@@ -1,11 +1,15 @@
 //! Why a command was not carried out; what passes by itself is kept apart from what somebody must look at.
 
 use cqrs_es::AggregateError;
-use tidings_domain::notification;
+use tidings_domain::notification::{self, Action};
 use tidings_projections::log::codec::CodecError;
 use tidings_projections::log::{Outage, ReadError};
+use time::OffsetDateTime;
 
 use crate::log::AppendError;
+
+/// What is wrong with a time that has passed.
+pub const PAST: &str = "must lie in the future";
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CommandError {
@@ -19,6 +23,9 @@ pub enum CommandError {
     KeyReused,
     #[error(transparent)]
     Append(AppendError),
+    /// It asks for a time to come that has passed; `member` is a JSON Pointer into the command.
+    #[error("{member}: {PAST}")]
+    Past { member: &'static str },
     /// The inbox has not followed the log up to this position in time; nothing was done.
     #[error("the inbox has not reached position {0} yet")]
     Behind(i64),
@@ -53,6 +60,18 @@ impl CommandError {
                 }
             }
         }
+    }
+}
+
+/// The domain knows no clock, so what may only lie ahead is refused here. A repetition that has its answer already is not
+/// asked again: meanwhile the time may have come.
+pub(super) fn check_time(action: &Action, now: OffsetDateTime) -> Result<(), CommandError> {
+    match action {
+        Action::Create(create) if create.expires_at.is_some_and(|at| at <= now) => {
+            Err(CommandError::Past { member: "/expires_at" })
+        }
+        Action::Snooze { until } if *until <= now => Err(CommandError::Past { member: "/until" }),
+        _ => Ok(()),
     }
 }
 

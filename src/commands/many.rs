@@ -13,6 +13,7 @@ use tidings_domain::notification::{Action, Command, Notification};
 use tidings_projections::log::Fact;
 use tokio::time::Instant;
 
+use super::error::check_time;
 use super::{CONFLICT_PAUSE, CommandError, Commands, Context, DEADLINE, Done};
 use crate::clock;
 use crate::log::{AppendError, Appended, Job, JobEvent, Lane, Record};
@@ -159,6 +160,7 @@ impl Commands {
         loaded: Option<&Loaded>,
         deadline: Instant,
     ) -> Result<Job, CommandError> {
+        check_time(&item.action, clock::now())?;
         let unborn = Loaded::default();
         let loaded = loaded.unwrap_or(&unborn);
         let command = Command { issuer: context.principal.issuer(), action: item.action.clone() };

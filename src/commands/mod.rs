@@ -12,7 +12,7 @@ mod many;
 mod tests;
 
 pub use bulk::{BulkDone, BulkKind, BulkMark};
-pub use error::CommandError;
+pub use error::{CommandError, PAST};
 pub use idempotency::Idempotency;
 pub use many::Item;
 
@@ -32,6 +32,7 @@ use uuid::Uuid;
 use crate::auth::Principal;
 use crate::clock;
 use crate::log::{Answer, AppendError, Appended, Call, GroupCommit, History, Log, with_call};
+use error::check_time;
 use locks::Locks;
 
 /// How long a command may wait for the log.
@@ -148,6 +149,7 @@ impl Commands {
         status: i16,
         deadline: Instant,
     ) -> Result<Execution, CommandError> {
+        check_time(&action, clock::now())?;
         let command_id = clock::new_uuid();
         let mut call = Call::new(command_id, context.principal.tenant().to_string(), deadline);
         call.fresh = fresh;

@@ -20,6 +20,7 @@ mod openapi;
 mod outage;
 mod recovery;
 mod request_id;
+mod scheduling;
 mod sealed;
 mod socket;
 mod socket_end;

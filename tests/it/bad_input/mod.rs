@@ -6,6 +6,7 @@ mod cursors;
 mod limits;
 mod parameters;
 mod routes;
+mod times;
 
 use reqwest::RequestBuilder;
 use sqlx::PgConnection;
