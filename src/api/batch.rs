@@ -95,7 +95,7 @@ impl Batch {
         });
         let items: Vec<Item> = items.collect();
         // A client that hangs up must not leave the batch half done.
-        let Backend { commands, reads } = &*command.backend;
+        let Backend { commands, reads, .. } = &*command.backend;
         let executor = Arc::clone(commands);
         let execution = tokio::spawn(async move { executor.execute_many(&context, items).await });
         let many = execution.await.map_err(|error| Problem::internal(&error))??;

@@ -41,13 +41,17 @@ fn shape(path: &str) -> String {
 
 /// Refuses what the operation that the request was routed to does not know.
 pub fn check(request: &Request) -> Result<(), Problem> {
-    let given = query_pairs(request)?;
-    let Some(pattern) = request.data::<PathPattern>().filter(|_| !given.is_empty()) else { return Ok(()) };
+    let Some(pattern) = request.data::<PathPattern>() else { return Ok(()) };
     let path = shape(&pattern.0);
     let mut operations = OPERATIONS.iter();
     let known = operations.find(|known| known.method == request.method() && known.path == path);
-    let names = known.map_or(&[][..], |operation| &operation.query);
-    match given.into_iter().find(|(name, _)| !names.contains(name)) {
+    check_names(request, known.map_or(&[][..], |operation| &operation.query))
+}
+
+/// Refuses what is none of these.
+pub fn check_names<N: AsRef<str>>(request: &Request, names: &[N]) -> Result<(), Problem> {
+    let given = query_pairs(request)?;
+    match given.into_iter().find(|(name, _)| !names.iter().any(|known| known.as_ref() == name)) {
         None => Ok(()),
         Some((name, _)) => Err(Problem::at(Kind::Malformed, name, "is no parameter of this operation")),
     }

@@ -2,48 +2,75 @@
 
 use std::sync::Arc;
 
+use poem::http::header;
 use poem::web::sse::SSE;
 use poem::web::websocket::WebSocket;
-use poem::web::{Data, Path, Query};
+use poem::web::{Data, Path};
 use poem::{IntoResponse, Request, Response, handler};
-use serde::Deserialize;
 use tidings_projections::log::Cursor;
 
+use super::closed;
 use super::credentials;
 use super::origins::Origins;
 use super::parameter;
 use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_user};
-use crate::gateway::{self, Gateway, HEARTBEAT, Hello};
+use crate::auth::Denied;
+use crate::gateway::{self, Close, Gateway, HEARTBEAT, Hello, Join, Owner, Query, Shown};
 
 const SUBPROTOCOL: &str = "tidings.v1";
-
-#[derive(Deserialize)]
-struct SocketQuery {
-    user_id: Option<String>,
-    cursor: Option<String>,
-}
+/// A browser can set no header of a handshake, but name subprotocols: this one carries its token.
+const BEARER_SUBPROTOCOL: &str = "bearer.";
 
 /// `GET /v1/ws`. Only a foreign origin is refused before the upgrade; a browser cannot see any other status.
 #[handler]
 pub fn open_socket(
     request: &Request,
     socket: WebSocket,
-    query: Query<SocketQuery>,
-    gateway: Data<&Gateway>,
+    gateway: Data<&Arc<Gateway>>,
     origins: Data<&Origins>,
 ) -> Result<Response, Problem> {
     if !origins.allow(request) {
         return Err(Problem::new(Kind::Forbidden, "sockets are not open to this origin"));
     }
-    let Query(SocketQuery { user_id, cursor }) = query;
-    let hello = Hello { principal: credentials::check(request), user_id, cursor };
+    let hello = Hello {
+        shown: shown(request, &gateway),
+        query: socket_query(request).map_err(|_| Close::BadRequest),
+    };
     let gateway = gateway.clone();
     Ok(socket
         .protocols([SUBPROTOCOL])
         .config(gateway::config())
-        .on_upgrade(move |stream| gateway::socket(stream, gateway, hello))
+        .on_upgrade(move |stream| {
+            let sockets = gateway.sockets.clone();
+            // Boxed: the task around it would hold it several times.
+            sockets.track_future(Box::pin(gateway::serve(stream, gateway, hello)))
+        })
         .into_response())
+}
+
+/// The first credentials there are: headers, the subprotocol, a ticket.
+fn shown(request: &Request, gateway: &Gateway) -> Shown {
+    match credentials::check(request) {
+        Err(Denied::Missing) => {}
+        checked => return Shown::Checked(checked),
+    }
+    let named = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let named = named.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    if let Some(token) = named.filter_map(|name| name.trim().strip_prefix(BEARER_SUBPROTOCOL)).next() {
+        return Shown::Checked(gateway.authenticator.check_token(token));
+    }
+    match parameter::query(request, "ticket") {
+        Ok(Some(ticket)) => Shown::Ticket(ticket),
+        // A query that cannot be read is refused as such.
+        Ok(None) | Err(_) => Shown::Nothing,
+    }
+}
+
+fn socket_query(request: &Request) -> Result<Query, Problem> {
+    closed::check_names(request, &["user_id", "cursor", "ticket"])?;
+    parameter::query::<String>(request, "ticket")?;
+    Ok(Query { user_id: parameter::query(request, "user_id")?, cursor: parameter::query(request, "cursor")? })
 }
 
 /// `GET /v1/users/{user_id}/inbox/stream`. `Last-Event-ID`, which browsers send by themselves, wins over
@@ -52,21 +79,27 @@ pub fn open_socket(
 pub async fn open_stream(
     request: &Request,
     Path(user_id): Path<String>,
-    gateway: Data<&Gateway>,
+    gateway: Data<&Arc<Gateway>>,
     reads: Data<&Arc<Reads>>,
 ) -> Result<Response, Problem> {
     let principal = credentials::check(request)?;
     let user = parse_user(user_id)?;
     principal.require_access_to(&user)?;
-    let cursor: Option<Cursor> = match parameter::header(request, "Last-Event-ID")? {
-        None => parameter::query(request, "cursor")?,
-        last_event_id => last_event_id,
-    };
+    closed::check_names(request, &["cursor"])?;
+    let in_address: Option<Cursor> = parameter::query(request, "cursor")?;
+    let cursor = parameter::header(request, "Last-Event-ID")?.or(in_address);
     reads.history.refresh(&reads.pool).await?;
-    let tenant = principal.tenant().to_string();
-    let frames = gateway::stream(gateway.clone(), tenant, user.into(), cursor).await;
-    let frames = frames.map_err(|_| {
-        Problem::new(Kind::ProjectionBehind, "the inbox cannot be read up to this cursor now")
-    })?;
+    let owner = Owner { tenant: principal.tenant().as_str().into(), user_id: user.as_str().into() };
+    let join = Join { owner: Arc::new(owner), cursor };
+    let frames = gateway::stream(gateway.clone(), &principal, join).await.map_err(refusal)?;
     Ok(SSE::new(frames).keep_alive(HEARTBEAT).into_response())
+}
+
+fn refusal(close: Close) -> Problem {
+    match close {
+        Close::TooManyConnections => {
+            Problem::new(Kind::TooManyConnections, "the user has as many connections as are allowed")
+        }
+        _ => Problem::new(Kind::ProjectionBehind, "the inbox cannot be read up to this cursor now"),
+    }
 }

@@ -16,12 +16,14 @@ mod parameter;
 mod problem;
 mod reads;
 mod request;
-mod request_id;
+pub mod request_id;
+mod tickets;
 mod wire;
 
 pub use health::Readiness;
 pub use origins::Origins;
 pub use problem::{Kind, Problem};
+pub use reads::parse_user;
 
 use std::sync::Arc;
 
@@ -29,27 +31,36 @@ use poem::{Endpoint, EndpointExt, Response, Route};
 use poem_openapi::{LicenseObject, OpenApiService};
 use tidings_projections::log::Reader;
 
-use crate::auth::Authenticator;
-use crate::commands::Commands;
 use crate::gateway::Gateway;
 use reads::Reads;
 use request::Backend;
 
 /// What the routes serve from.
 pub struct Parts {
-    pub commands: Arc<Commands>,
-    pub gateway: Gateway,
+    pub gateway: Arc<Gateway>,
     pub reader: Reader,
-    pub authenticator: Authenticator,
     pub origins: Origins,
     pub readiness: Readiness,
 }
 
-type Apis = (notifications::Notifications, batch::Batch, inbox::Inbox, bulk_marks::BulkMarks, events::Events);
+type Apis = (
+    notifications::Notifications,
+    batch::Batch,
+    inbox::Inbox,
+    bulk_marks::BulkMarks,
+    tickets::Tickets,
+    events::Events,
+);
 
 fn service() -> OpenApiService<Apis, ()> {
-    let apis =
-        (notifications::Notifications, batch::Batch, inbox::Inbox, bulk_marks::BulkMarks, events::Events);
+    let apis = (
+        notifications::Notifications,
+        batch::Batch,
+        inbox::Inbox,
+        bulk_marks::BulkMarks,
+        tickets::Tickets,
+        events::Events,
+    );
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))
         .license(LicenseObject::new("MIT OR Apache-2.0"))
@@ -62,15 +73,16 @@ pub fn document() -> String {
 
 /// All routes, with problems for whatever goes wrong outside of them.
 pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
-    let Parts { commands, gateway, reader, authenticator, origins, readiness } = parts;
+    let Parts { gateway, reader, origins, readiness } = parts;
     let reads = Arc::new(Reads { pool: gateway.pool.clone(), history: gateway.history.clone(), reader });
     let api = service();
     let (document, docs) = (api.spec_endpoint(), api.swagger_ui());
     let socket = poem::get(live::open_socket).data(gateway.clone()).data(origins.clone());
-    let stream = poem::get(live::open_stream).data(gateway);
+    let stream = poem::get(live::open_stream).data(gateway.clone());
+    let Gateway { commands, tickets, authenticator, .. } = &*gateway;
     // What every request carries is behind one pointer each: a request copies it.
-    let (backend, authenticator) =
-        (Arc::new(Backend { commands, reads: reads.clone() }), Arc::new(authenticator));
+    let authenticator = authenticator.clone();
+    let backend = Backend { commands: commands.clone(), reads: reads.clone(), tickets: tickets.clone() };
     Route::new()
         .nest("/", api)
         .nest("/docs", docs)
@@ -79,7 +91,7 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
         .at("/v1/users/:user_id/inbox/stream", stream)
         .at("/health/live", poem::get(health::live))
         .at("/health/ready", poem::get(health::ready).data(readiness))
-        .data(backend)
+        .data(Arc::new(backend))
         .data(reads)
         .data(authenticator)
         .catch_all_error(problem::answer)

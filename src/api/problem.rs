@@ -57,6 +57,7 @@ pub enum Kind {
     Busy,
     OutcomeUnknown,
     ProjectionBehind,
+    TooManyConnections,
 }
 
 impl Kind {
@@ -90,6 +91,9 @@ impl Kind {
             }
             Self::ProjectionBehind => {
                 (StatusCode::SERVICE_UNAVAILABLE, "projection-behind", "The read model has not caught up")
+            }
+            Self::TooManyConnections => {
+                (StatusCode::TOO_MANY_REQUESTS, "too-many-connections", "This user has no connection left")
             }
         }
     }
@@ -139,16 +143,19 @@ impl Problem {
             errors: (!self.errors.is_empty()).then(|| self.errors.clone()),
         }
     }
+
+    /// As the body of an answer and the `problem` of a socket's `error` frame have it.
+    pub fn to_json(&self) -> String {
+        self.body().to_json_string()
+    }
 }
 
 const CONTENT_TYPE: &str = "application/problem+json";
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = Response::builder()
-            .status(self.status())
-            .content_type(CONTENT_TYPE)
-            .body(self.body().to_json_string());
+        let mut response =
+            Response::builder().status(self.status()).content_type(CONTENT_TYPE).body(self.to_json());
         let headers = response.headers_mut();
         if self.status() == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
@@ -217,7 +224,9 @@ pub async fn answer(error: poem::Error) -> Response {
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         let kind = match denied {
-            Denied::Missing | Denied::UnknownKey | Denied::Token(_) => Kind::Unauthorized,
+            Denied::Missing | Denied::UnknownKey | Denied::UnknownTicket | Denied::Token(_) => {
+                Kind::Unauthorized
+            }
             Denied::ServiceOnly | Denied::AnotherUser => Kind::Forbidden,
         };
         Self::new(kind, denied.to_string())

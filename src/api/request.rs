@@ -13,7 +13,7 @@ use super::parameter::{Header, Parameter};
 use super::problem::{Kind, Problem};
 use super::reads::Reads;
 use super::request_id;
-use crate::auth::Principal;
+use crate::auth::{Principal, Tickets};
 use crate::commands::{Commands, Context, Idempotency};
 
 /// Characters of an `Idempotency-Key`.
@@ -37,6 +37,7 @@ impl Parameter for IdempotencyKey {
 pub struct Backend {
     pub commands: Arc<Commands>,
     pub reads: Arc<Reads>,
+    pub tickets: Tickets,
 }
 
 /// A command by somebody with the credentials `C`, with the body `B`.
@@ -47,6 +48,12 @@ pub struct Command<C, B = OptionalBody<Nothing>> {
     method: String,
     path: String,
     credentials: PhantomData<C>,
+}
+
+impl<C, B> Command<C, B> {
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
 }
 
 impl<C, B: CommandBody> Command<C, B> {

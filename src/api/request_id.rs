@@ -21,6 +21,12 @@ pub fn current() -> String {
     CURRENT.try_with(|id| id.to_str().unwrap_or_default().to_owned()).unwrap_or_default()
 }
 
+/// Runs what no HTTP request began, such as a command of a socket, under this id, which must be visible ASCII.
+pub async fn scope<F: Future>(id: &str, future: F) -> F::Output {
+    let id = HeaderValue::from_str(id).unwrap_or_else(|_| fresh());
+    CURRENT.scope(id, future).await
+}
+
 /// Serves a request under its id, and gives the answer the same.
 pub async fn identify<E: Endpoint<Output = Response>>(
     next: Arc<E>,

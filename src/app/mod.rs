@@ -16,9 +16,10 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tidings_projections::log::{Codec, KeyError, KeyRing, MasterKey, Reader};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Origins, Parts, Readiness};
-use crate::auth::{Authenticator, TokenRules};
+use crate::auth::{Authenticator, Tickets, TokenRules};
 use crate::commands::Commands;
 use crate::config::Config;
 use crate::embedded::{self, Embedded, EmbeddedError, Wanted};
@@ -70,6 +71,7 @@ pub struct App {
     tasks: Tasks,
     pool: PgPool,
     hub: Hub,
+    sockets: TaskTracker,
     readiness: Readiness,
     parts: Parts,
 }
@@ -109,7 +111,20 @@ impl App {
         let reader = Reader::new(Codec::new(keys.clone()));
         let history = History::load(&pool, keys).await.map_err(StartError::Log)?;
         let (log, writer) = Writer::new(connect.clone(), history.clone());
-        let gateway = Gateway { pool: pool.clone(), history: history.clone(), hub: Hub::default() };
+        let tokens = config.jwt_secret.as_ref().map(|secret| {
+            let (audience, issuer) = (config.jwt_audience.as_deref(), config.jwt_issuer.as_deref());
+            TokenRules::hs256(secret.expose(), audience, issuer)
+        });
+        let root_key = config.root_api_key.as_ref().map(|key| key.expose());
+        let gateway = Gateway {
+            pool: pool.clone(),
+            history: history.clone(),
+            hub: Hub::default(),
+            commands: Arc::new(Commands::new(pool.clone(), reader.clone(), log, history.clone())),
+            authenticator: Arc::new(Authenticator::new(root_key, tokens)),
+            tickets: Tickets::new(pool.clone()),
+            sockets: TaskTracker::new(),
+        };
         // Before anybody can connect: a tap opened at a position the feed does not start from would miss the
         // difference.
         let reached = tidings_projections::inbox::checkpoint(&pool).await.map_err(StartError::Log)?;
@@ -117,23 +132,17 @@ impl App {
         let (health, mirror_health) = watch::channel(Health::default());
         let readiness = Readiness::new(pool.clone(), history.clone(), mirror_health);
         let tasks = Tasks::spawn(writer, connect, &gateway, reader.clone(), redis, health);
-        let tokens = config.jwt_secret.as_ref().map(|secret| {
-            let (audience, issuer) = (config.jwt_audience.as_deref(), config.jwt_issuer.as_deref());
-            TokenRules::hs256(secret.expose(), audience, issuer)
-        });
-        let root_key = config.root_api_key.as_ref().map(|key| key.expose());
         Ok(Self {
             address: acceptor.address(),
             acceptor,
             tasks,
-            pool: pool.clone(),
+            pool,
             hub: gateway.hub.clone(),
+            sockets: gateway.sockets.clone(),
             readiness: readiness.clone(),
             parts: Parts {
-                commands: Arc::new(Commands::new(pool, reader.clone(), log, history)),
-                gateway,
+                gateway: Arc::new(gateway),
                 reader,
-                authenticator: Authenticator::new(root_key, tokens),
                 origins: Origins::new(config.allowed_origins.clone(), config.database_url.is_none()),
                 readiness,
             },
@@ -148,7 +157,7 @@ impl App {
     /// Serves until `shutdown`, then lets connections leave and stops what it started. The error names an
     /// embedded service that died.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
-        let Self { acceptor, mut embedded, mut tasks, pool, hub, readiness, parts, .. } = self;
+        let Self { acceptor, mut embedded, mut tasks, pool, hub, sockets, readiness, parts, .. } = self;
         let (stop, stopped) = watch::channel(false);
         let mut signal = stopped.clone();
         let wait_for_stop = async move {
@@ -171,13 +180,13 @@ impl App {
             story = tasks.broken() => Err(story.to_owned()),
         };
         readiness.drain();
-        hub.drain();
-        stop.send_replace(true);
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, async {
+            // Whoever comes now is sent away with a reason, which a closed port could not give.
+            hub.drain().await;
+            stop.send_replace(true);
             let _ = server.await;
-            while hub.connections() > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            sockets.close();
+            sockets.wait().await;
         })
         .await;
         tasks.stop().await;

@@ -32,7 +32,8 @@ impl Tasks {
         redis: redis::Client,
         health: watch::Sender<Health>,
     ) -> Self {
-        let Gateway { pool, history, hub } = gateway.clone();
+        let Gateway { pool, history, hub, .. } = gateway;
+        let (pool, history, hub) = (pool.clone(), history.clone(), hub.clone());
         let (sender, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (to_mirror, mirrored) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (to_feed, local) = mpsc::channel(COMMITTED_BATCHES_MAX);

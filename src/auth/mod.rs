@@ -1,9 +1,11 @@
 //! Who is asking. A service shows an API key and acts for its tenant; an end user shows a token and acts for
 //! himself alone.
 
+mod tickets;
 mod token;
 
-pub use token::{TokenRules, issue};
+pub use tickets::{Ticket, Tickets};
+pub use token::{LEEWAY_SECONDS, TokenRules, issue};
 
 use sha2::{Digest, Sha256};
 use tidings_domain::{Issuer, Tenant, UserId};
@@ -11,8 +13,16 @@ use tidings_domain::{Issuer, Tenant, UserId};
 /// Somebody whose credentials were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
-    Service { tenant: Tenant, key_id: String },
-    User { tenant: Tenant, user: UserId, expires_at_unix_seconds: i64 },
+    Service {
+        tenant: Tenant,
+        key_id: String,
+    },
+    User {
+        tenant: Tenant,
+        user: UserId,
+        /// `None` where a service vouched for the user without a token.
+        expires_at_unix_seconds: Option<i64>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +31,8 @@ pub enum Denied {
     Missing,
     #[error("the API key is not known")]
     UnknownKey,
+    #[error("the ticket is not known: it counts once, and for 30 seconds")]
+    UnknownTicket,
     /// Why a token is not accepted is said in general terms only.
     #[error("the token is not valid: {0}")]
     Token(&'static str),
@@ -43,6 +55,14 @@ impl Principal {
             Self::User { user, .. } => Some(user.clone()),
         };
         Issuer { tenant: self.tenant().clone(), user }
+    }
+
+    /// When the token behind it expires, in Unix seconds; nothing else expires by itself.
+    pub fn expires_at_unix_seconds(&self) -> Option<i64> {
+        match self {
+            Self::Service { .. } => None,
+            Self::User { expires_at_unix_seconds, .. } => *expires_at_unix_seconds,
+        }
     }
 
     /// Who did it, as the metadata of events say.
@@ -93,12 +113,13 @@ impl Authenticator {
     pub fn check(&self, api_key: Option<&str>, bearer: Option<&str>) -> Result<Principal, Denied> {
         match (api_key, bearer) {
             (Some(key), _) => self.check_key(key),
-            (None, Some(token)) => {
-                let rules = self.tokens.as_ref().ok_or(Denied::Token("no token is accepted here"))?;
-                rules.check(token)
-            }
+            (None, Some(token)) => self.check_token(token),
             (None, None) => Err(Denied::Missing),
         }
+    }
+
+    pub fn check_token(&self, token: &str) -> Result<Principal, Denied> {
+        self.tokens.as_ref().ok_or(Denied::Token("no token is accepted here"))?.check(token)
     }
 
     fn check_key(&self, key: &str) -> Result<Principal, Denied> {

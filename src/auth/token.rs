@@ -8,7 +8,7 @@ use tidings_domain::{Tenant, UserId};
 use super::{Denied, Principal};
 
 /// Clocks of issuers may differ from ours by this much.
-const LEEWAY_SECONDS: u64 = 30;
+pub const LEEWAY_SECONDS: u64 = 30;
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -69,7 +69,7 @@ impl TokenRules {
             None => Tenant::default_tenant(),
         };
         let user = UserId::try_from(claims.sub).map_err(|_| Denied::Token("its subject is no user id"))?;
-        Ok(Principal::User { tenant, user, expires_at_unix_seconds: claims.exp })
+        Ok(Principal::User { tenant, user, expires_at_unix_seconds: Some(claims.exp) })
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
         let user = |tenant: &str| Principal::User {
             tenant: Tenant::try_from(tenant.to_owned()).expect("a tenant"),
             user: UserId::try_from("alice".to_owned()).expect("a user"),
-            expires_at_unix_seconds: LATER,
+            expires_at_unix_seconds: Some(LATER),
         };
         assert_eq!(check(&json!({"sub": "alice", "exp": LATER})), Ok(user("default")));
         assert_eq!(check(&json!({"sub": "alice", "exp": LATER, "tenant": "acme"})), Ok(user("acme")));

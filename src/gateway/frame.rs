@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
-use tidings_projections::inbox::Counts;
+use serde_json::{Value, json};
+use tidings_projections::inbox::{Counts, rfc3339};
 use tidings_projections::log::Cursor;
+use time::OffsetDateTime;
 
 /// A frame ready to send.
 #[derive(Clone, Debug)]
@@ -58,9 +59,30 @@ impl Frame {
         Self { kind: "reset", cursor: Some(cursor), counts, json: json.to_string().into() }
     }
 
+    /// The token behind the connection expires soon: send a new one.
+    pub fn token_expiring(expires_at: OffsetDateTime) -> Self {
+        Self::notice("token_expiring", json!({"type": "token_expiring", "expires_at": rfc3339(expires_at)}))
+    }
+
+    /// The command with this `ref` is done; `cursor` is where.
+    pub fn reply(reference: &str, cursor: Cursor) -> Self {
+        Self::notice("reply", json!({"type": "reply", "ref": reference, "cursor": cursor.to_string()}))
+    }
+
+    /// `problem` is one as HTTP answers it, as JSON.
+    pub fn error(reference: Option<&str>, problem: &str) -> Self {
+        let reference = reference.map_or_else(String::new, |text| format!(r#""ref":{},"#, json!(text)));
+        let json = format!(r#"{{"type":"error",{reference}"problem":{problem}}}"#);
+        Self { kind: "error", cursor: None, counts: Counts::default(), json: json.into() }
+    }
+
     pub fn closing(code: u16, retry_in_ms: u64) -> Self {
-        let json = json!({"type": "closing", "code": code, "retry_in_ms": retry_in_ms});
-        Self { kind: "closing", cursor: None, counts: Counts::default(), json: json.to_string().into() }
+        Self::notice("closing", json!({"type": "closing", "code": code, "retry_in_ms": retry_in_ms}))
+    }
+
+    /// A frame that says nothing about the inbox.
+    fn notice(kind: &'static str, json: Value) -> Self {
+        Self { kind, cursor: None, counts: Counts::default(), json: json.to_string().into() }
     }
 }
 
@@ -69,9 +91,12 @@ impl Frame {
 pub enum Close {
     GoingAway,
     TooSlow,
+    TokenExpired,
     NoPong,
+    TooManyFrames,
     Unauthorized,
     BadRequest,
+    TooManyConnections,
 }
 
 impl Close {
@@ -79,9 +104,12 @@ impl Close {
         match self {
             Self::GoingAway => 4001,
             Self::TooSlow => 4002,
+            Self::TokenExpired => 4003,
             Self::NoPong => 4005,
+            Self::TooManyFrames => 4006,
             Self::Unauthorized => 4500,
             Self::BadRequest => 4501,
+            Self::TooManyConnections => 4502,
         }
     }
 
@@ -89,9 +117,12 @@ impl Close {
         match self {
             Self::GoingAway => "going away",
             Self::TooSlow => "too slow",
+            Self::TokenExpired => "token expired",
             Self::NoPong => "no pong",
+            Self::TooManyFrames => "too many frames",
             Self::Unauthorized => "unauthorized",
             Self::BadRequest => "bad frame or cursor",
+            Self::TooManyConnections => "too many connections",
         }
     }
 }

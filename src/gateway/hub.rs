@@ -5,8 +5,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::frame::{Close, Frame};
 use crate::mirror::Entry;
@@ -14,6 +17,11 @@ use tidings_projections::log::Cursor;
 
 /// Bytes that may wait for one connection before it counts as too slow.
 const QUEUE_BYTES_MAX: usize = 1 << 20;
+/// A drain sends connections away over this much time each, so that they do not all come back at once, and no
+/// longer than this in all. It goes by ticks.
+const DRAIN_EACH: Duration = Duration::from_millis(4);
+const DRAIN_MAX: Duration = Duration::from_secs(8);
+const DRAIN_TICK: Duration = Duration::from_millis(20);
 
 /// What waits in a queue.
 #[derive(Clone, Debug)]
@@ -37,8 +45,21 @@ impl Queued {
     }
 }
 
-#[derive(Default)]
+/// Whose inbox a connection shows.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub tenant: Box<str>,
+    pub user_id: Box<str>,
+}
+
+impl Owner {
+    pub fn pair(&self) -> (&str, &str) {
+        (&self.tenant, &self.user_id)
+    }
+}
+
 struct Outbox {
+    connection: Uuid,
     waiting: Mutex<Waiting>,
     filled: Notify,
 }
@@ -51,6 +72,10 @@ struct Waiting {
 }
 
 impl Outbox {
+    fn new(connection: Uuid) -> Self {
+        Self { connection, waiting: Mutex::default(), filled: Notify::new() }
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().expect("no code panics while it holds a queue")
     }
@@ -78,10 +103,10 @@ impl Outbox {
 struct Registry {
     /// By tenant, then by user: a look-up copies neither.
     by_user: HashMap<String, HashMap<String, Vec<Arc<Outbox>>>>,
+    /// Who wants to be woken once the feed is at a position.
+    awaiting: Vec<(i64, Arc<Outbox>)>,
     /// How far the feed has dispatched.
     position: i64,
-    connections: usize,
-    draining: bool,
 }
 
 impl Registry {
@@ -93,8 +118,19 @@ impl Registry {
         self.by_user.values().flat_map(HashMap::values).flatten()
     }
 
-    fn remove(&mut self, tenant: &str, user_id: &str, outbox: &Arc<Outbox>) {
-        self.connections -= 1;
+    fn wake(&mut self) {
+        let position = self.position;
+        self.awaiting.retain(|(awaited, outbox)| {
+            let reached = *awaited <= position;
+            if reached {
+                outbox.filled.notify_one();
+            }
+            !reached
+        });
+    }
+
+    fn remove(&mut self, (tenant, user_id): (&str, &str), outbox: &Arc<Outbox>) {
+        self.awaiting.retain(|(_, other)| !Arc::ptr_eq(other, outbox));
         let Some(users) = self.by_user.get_mut(tenant) else { return };
         if let Some(outboxes) = users.get_mut(user_id) {
             outboxes.retain(|other| !Arc::ptr_eq(other, outbox));
@@ -109,26 +145,28 @@ impl Registry {
 }
 
 #[derive(Clone, Default)]
-pub struct Hub(Arc<Mutex<Registry>>);
+pub struct Hub {
+    registry: Arc<Mutex<Registry>>,
+    draining: CancellationToken,
+}
 
 impl Hub {
     fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.0.lock().expect("no code panics while it holds the registry")
+        self.registry.lock().expect("no code panics while it holds the registry")
     }
 
     /// Opens a queue for the user. It receives everything the feed dispatches after the tap's position.
-    pub fn tap(&self, tenant: &str, user_id: &str) -> Tap {
-        let outbox = Arc::new(Outbox::default());
+    pub fn tap(&self, owner: Arc<Owner>, connection: Uuid) -> Tap {
+        let outbox = Arc::new(Outbox::new(connection));
         let mut registry = self.registry();
-        let users = registry.by_user.entry(tenant.to_owned()).or_default();
-        users.entry(user_id.to_owned()).or_default().push(outbox.clone());
-        registry.connections += 1;
-        if registry.draining {
+        let users = registry.by_user.entry(owner.tenant.to_string()).or_default();
+        users.entry(owner.user_id.to_string()).or_default().push(outbox.clone());
+        if self.draining.is_cancelled() {
             outbox.close(Close::GoingAway);
         }
         let position = registry.position;
         drop(registry);
-        Tap { hub: self.clone(), tenant: tenant.to_owned(), user_id: user_id.to_owned(), outbox, position }
+        Tap { hub: self.clone(), owner, outbox, position }
     }
 
     /// Hands entries to those they concern, in order. `cursor` names a position for clients.
@@ -144,6 +182,7 @@ impl Hub {
                 outbox.push(Queued::Event { position: entry.position, frame: frame.clone() });
             }
         }
+        registry.wake();
     }
 
     pub fn begin_epoch(&self, first_position: i64) {
@@ -162,43 +201,71 @@ impl Hub {
         self.registry().position
     }
 
-    pub fn connections(&self) -> usize {
-        self.registry().connections
+    /// Whether connections are sent away.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
     }
 
-    /// Tells every connection, present and future, to go elsewhere.
-    pub fn drain(&self) {
-        let mut registry = self.registry();
-        registry.draining = true;
-        registry.all().for_each(|outbox| outbox.close(Close::GoingAway));
+    /// Returns once they are.
+    pub async fn draining(&self) {
+        self.draining.cancelled().await;
+    }
+
+    /// Tells every connection to go elsewhere, one after the other; those that come from now on at once.
+    pub async fn drain(&self) {
+        let mut outboxes: Vec<Arc<Outbox>> = {
+            let registry = self.registry();
+            self.draining.cancel();
+            registry.all().cloned().collect()
+        };
+        let count = u32::try_from(outboxes.len()).unwrap_or(u32::MAX);
+        let window = DRAIN_EACH.saturating_mul(count).min(DRAIN_MAX);
+        let ticks = (window.as_millis() / DRAIN_TICK.as_millis()).max(1) as usize;
+        let at_once = outboxes.len().div_ceil(ticks).max(1);
+        while !outboxes.is_empty() {
+            let left = outboxes.len().saturating_sub(at_once);
+            outboxes.drain(left..).for_each(|outbox| outbox.close(Close::GoingAway));
+            if left > 0 {
+                tokio::time::sleep(DRAIN_TICK).await;
+            }
+        }
     }
 }
 
 /// One connection's place in the hub; dropping it gives the place back.
 pub struct Tap {
     hub: Hub,
-    tenant: String,
-    user_id: String,
+    pub owner: Arc<Owner>,
     outbox: Arc<Outbox>,
     /// The feed's position when the queue was opened.
     pub position: i64,
 }
 
 impl Tap {
-    /// All that waits, as soon as something does; then why the connection must end, if it must.
-    pub async fn take(&self) -> Result<VecDeque<Queued>, Close> {
-        loop {
-            {
-                let mut waiting = self.outbox.waiting();
-                if !waiting.queue.is_empty() {
-                    waiting.bytes = 0;
-                    return Ok(std::mem::take(&mut waiting.queue));
-                }
-                if let Some(close) = waiting.close {
-                    return Err(close);
-                }
+    /// All that waits, which may be nothing; then why the connection must end, if it must.
+    pub fn take(&self) -> Result<VecDeque<Queued>, Close> {
+        let mut waiting = self.outbox.waiting();
+        match waiting.close {
+            Some(close) if waiting.queue.is_empty() => Err(close),
+            _ => {
+                waiting.bytes = 0;
+                Ok(std::mem::take(&mut waiting.queue))
             }
-            self.outbox.filled.notified().await;
+        }
+    }
+
+    /// Returns when there may be something to take, or an awaited position is reached.
+    pub async fn woken(&self) {
+        self.outbox.filled.notified().await;
+    }
+
+    /// Has this connection woken once the feed is at `position`.
+    pub fn wake_at(&self, position: i64) {
+        let mut registry = self.hub.registry();
+        if registry.position >= position {
+            self.outbox.filled.notify_one();
+        } else {
+            registry.awaiting.push((position, self.outbox.clone()));
         }
     }
 
@@ -215,10 +282,14 @@ impl Tap {
         let empty = self.outbox.waiting().queue.is_empty();
         empty.then_some(registry.position)
     }
+
+    pub fn connection(&self) -> Uuid {
+        self.outbox.connection
+    }
 }
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        self.hub.registry().remove(&self.tenant, &self.user_id, &self.outbox);
+        self.hub.registry().remove(self.owner.pair(), &self.outbox);
     }
 }

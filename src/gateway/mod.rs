@@ -3,16 +3,47 @@
 //! One feed per node reads the stream and hands frames to the connections' queues through the hub. A session
 //! joins a resumed past to that live present without a gap; sockets and SSE streams are two ways to send it.
 
+mod acks;
+mod allowance;
+mod expiry;
 mod feed;
 mod frame;
+mod hello;
 mod hub;
+mod inbound;
+mod orders;
+mod pulse;
 mod session;
 mod socket;
 mod stream;
 
 pub use feed::Feed;
 pub use frame::Close;
-pub use hub::Hub;
-pub use session::{Gateway, HEARTBEAT};
-pub use socket::{Hello, config, socket};
+pub use hello::{Hello, Query, Shown};
+pub use hub::{Hub, Owner};
+pub use pulse::HEARTBEAT;
+pub use session::Join;
+pub use socket::{config, serve};
 pub use stream::stream;
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::{Authenticator, Tickets};
+use crate::commands::Commands;
+use crate::log::History;
+use session::Session;
+
+/// What connections need of the node.
+pub struct Gateway {
+    pub pool: PgPool,
+    pub history: History,
+    pub hub: Hub,
+    pub commands: Arc<Commands>,
+    pub authenticator: Arc<Authenticator>,
+    pub tickets: Tickets,
+    /// Every open socket and what it leaves behind: a node that ends waits for them.
+    pub sockets: TaskTracker,
+}

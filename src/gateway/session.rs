@@ -1,99 +1,111 @@
 //! One client's view: joins what it missed to what happens now, without a gap and without a repeat.
 //!
 //! The tap is opened first and buffers; then the read model is asked how far it is and what was missed up to
-//! there; then the buffer goes on from exactly that point.
+//! there; then the buffer goes on from exactly that point. A reply to a command waits until the frames of what the
+//! command did are sent, so that a client may store every cursor it receives.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tidings_projections::inbox::{self, Change, Counts, Standing};
-use tidings_projections::log::{Cursor, CursorError};
+use tidings_projections::log::{Cursor, CursorError, Epochs};
 
-use super::Hub;
+use super::Gateway;
 use super::frame::{Close, Frame};
-use super::hub::{Queued, Tap};
+use super::hub::{Owner, Queued, Tap};
+use super::pulse::HEARTBEAT;
 use crate::clock;
-use crate::log::History;
 
-/// How often a quiet connection hears from us; twice this much silence means dead.
-pub const HEARTBEAT: Duration = Duration::from_secs(25);
 /// How long a join waits for the read model.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 const JOIN_POLL: Duration = Duration::from_millis(50);
 const BACKLOG_PAGE: i64 = 200;
 
-/// What sessions need of the node.
-#[derive(Clone)]
-pub struct Gateway {
-    pub pool: PgPool,
-    pub history: History,
-    pub hub: Hub,
+/// What a client asks for when it joins.
+pub struct Join {
+    pub owner: Arc<Owner>,
+    /// Where it was; without one it begins at the present.
+    pub cursor: Option<Cursor>,
 }
 
 pub struct Session {
-    gateway: Gateway,
-    tenant: String,
-    user_id: String,
+    gateway: Arc<Gateway>,
     tap: Tap,
     /// Taken from the tap, not looked at yet.
     taken: VecDeque<Queued>,
     /// Everything up to here was sent.
     position: i64,
     counts: Counts,
+    /// Where this connection began, or its last reset.
+    began_at: i64,
     /// Changes up to this position come from the read model before the tap is read.
     backlog_up_to: Option<i64>,
+    /// Answers to commands, in order, each held back until everything up to its position is sent.
+    answers: VecDeque<(i64, Frame)>,
+    /// The client asked where it stands while frames were on their way.
+    sync_owed: bool,
 }
 
 impl Session {
-    /// Joins at `cursor`, or at the present without one. The frames given back are the first to send.
-    pub async fn open(
-        gateway: Gateway,
-        tenant: String,
-        user_id: String,
-        cursor: Option<Cursor>,
-    ) -> Result<(Self, Vec<Frame>), Close> {
-        let presented = match cursor {
+    /// Joins at the cursor, or at the present without one. The frames given back are the first to send.
+    pub async fn open(gateway: Arc<Gateway>, join: Join) -> Result<(Self, Vec<Frame>), Close> {
+        if gateway.hub.is_draining() {
+            return Err(Close::GoingAway);
+        }
+        let presented = match join.cursor {
             Some(cursor) => Some(gateway.history.resolve(&gateway.pool, cursor).await.map_err(unavailable)?),
             None => None,
         };
         let lost = presented == Some(Err(CursorError::EpochLost));
         let resume_at = presented.and_then(Result::ok);
-        let tap = gateway.hub.tap(&tenant, &user_id);
-        let standing =
-            wait_for_inbox(&gateway, &tenant, &user_id, tap.position.max(resume_at.unwrap_or(0))).await?;
-        let connection_id = format!("con_{}", clock::new_uuid().simple());
+        let tap = gateway.hub.tap(join.owner, clock::new_uuid());
+        let joined = tap.position.max(resume_at.unwrap_or(0));
+        let standing = wait_for_inbox(&gateway, &tap.owner, joined).await?;
         let (position, counts) = match resume_at {
             Some(at) => {
-                let counts = inbox::counts_at(&gateway.pool, &tenant, &user_id, at).await;
+                let counts = inbox::counts_at(&gateway.pool, &tap.owner.tenant, &tap.owner.user_id, at).await;
                 (at, counts.map_err(unavailable)?)
             }
             None => (standing.position, standing.counts),
         };
         let cursor = gateway.history.cursor(position);
         let resumed = resume_at.is_some();
+        let connection_id = format!("con_{}", tap.connection().simple());
+        let heartbeat_ms = HEARTBEAT.as_millis();
         let welcome =
-            Frame::welcome(&connection_id, &user_id, cursor, counts, resumed, HEARTBEAT.as_millis());
+            Frame::welcome(&connection_id, &tap.owner.user_id, cursor, counts, resumed, heartbeat_ms);
         let mut first = vec![welcome];
         if lost {
             first.push(Frame::reset("epoch-lost", cursor, counts));
         }
-        let backlog_up_to = resumed.then_some(standing.position);
-        Ok((
-            Self { gateway, tenant, user_id, tap, taken: VecDeque::new(), position, counts, backlog_up_to },
-            first,
-        ))
+        let session = Self {
+            gateway,
+            tap,
+            taken: VecDeque::new(),
+            position,
+            counts,
+            began_at: position,
+            backlog_up_to: resumed.then_some(standing.position),
+            answers: VecDeque::new(),
+            sync_owed: false,
+        };
+        Ok((session, first))
     }
 
     /// The next frames, as soon as there are any. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Vec<Frame>, Close> {
         loop {
             let frames = match self.backlog_up_to {
-                Some(up_to) => self.next_of_backlog(up_to).await?,
+                // Boxed: an idle connection should not hold the space that a query needs.
+                Some(up_to) => Box::pin(self.next_of_backlog(up_to)).await?,
                 None => self.next_of_tap().await?,
             };
             if !frames.is_empty() {
                 return Ok(frames);
+            }
+            if self.backlog_up_to.is_none() {
+                self.tap.woken().await;
             }
         }
     }
@@ -107,15 +119,50 @@ impl Session {
         Some(self.sync_frame())
     }
 
+    /// The same, as an answer: if not now, then after what is on its way.
+    pub fn sync_or_owe(&mut self) -> Option<Frame> {
+        let sync = self.sync();
+        self.sync_owed |= sync.is_none();
+        sync
+    }
+
+    /// Sends the answer once everything up to `position` is sent.
+    pub fn answer(&mut self, position: i64, frame: Frame) {
+        self.answers.push_back((position, frame));
+        self.tap.wake_at(position);
+    }
+
+    /// How many answers wait.
+    pub fn answers(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// Everything up to here was sent.
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// Where this connection began, or its last reset.
+    pub fn began_at(&self) -> i64 {
+        self.began_at
+    }
+
+    pub fn epochs(&self) -> Arc<Epochs> {
+        self.gateway.history.epochs()
+    }
+
+    pub fn cursor(&self) -> Cursor {
+        self.gateway.history.cursor(self.position)
+    }
+
     /// Returns once the peer has fallen too far behind to go on.
     pub async fn overflowed(&self) {
         self.tap.overflowed().await;
     }
 
     async fn next_of_backlog(&mut self, up_to: i64) -> Result<Vec<Frame>, Close> {
-        let user = (self.tenant.as_str(), self.user_id.as_str());
         let range = (self.position, up_to);
-        let changes = inbox::changes_of(&self.gateway.pool, user, range, BACKLOG_PAGE).await;
+        let changes = inbox::changes_of(&self.gateway.pool, self.tap.owner.pair(), range, BACKLOG_PAGE).await;
         let changes = changes.map_err(unavailable)?;
         let complete = (changes.len() as i64) < BACKLOG_PAGE;
         let mut frames: Vec<Frame> = changes.iter().map(|change| self.frame(change)).collect();
@@ -124,6 +171,7 @@ impl Session {
         }
         if complete {
             (self.position, self.backlog_up_to) = (up_to, None);
+            self.sync_owed = false;
             frames.push(self.sync_frame());
         }
         Ok(frames)
@@ -131,7 +179,7 @@ impl Session {
 
     async fn next_of_tap(&mut self) -> Result<Vec<Frame>, Close> {
         if self.taken.is_empty() {
-            self.taken = self.tap.take().await?;
+            self.taken = self.tap.take()?;
         }
         let mut frames = Vec::with_capacity(self.taken.len());
         while let Some(queued) = self.taken.front() {
@@ -142,23 +190,44 @@ impl Session {
                 }
                 Queued::EpochBegan { first_position } if self.position >= *first_position => {
                     // Reading takes a while, and this future may be dropped meanwhile: what was collected goes
-                    // out first, and the signal stays in front until the reset is made.
+                    // out first, and the signal stays in front until the reset is made. Answers that wait speak
+                    // of the history that is gone.
+                    frames.extend(self.answers.drain(..).map(|(_, frame)| frame));
                     if !frames.is_empty() {
                         return Ok(frames);
                     }
-                    frames.push(self.reset_to_epoch().await?);
+                    frames.push(Box::pin(self.reset_to_epoch()).await?);
                 }
                 Queued::Event { .. } | Queued::EpochBegan { .. } => {}
             }
             self.taken.pop_front();
         }
+        self.taken = VecDeque::new();
+        frames.extend(self.owed());
         Ok(frames)
+    }
+
+    /// Answers whose time has come, and the sync that was asked for.
+    fn owed(&mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        if !self.sync_owed && self.answers.is_empty() {
+            return frames;
+        }
+        self.position = self.position.max(self.tap.feed_position().unwrap_or(0));
+        while self.answers.front().is_some_and(|(position, _)| *position <= self.position) {
+            frames.extend(self.answers.pop_front().map(|(_, frame)| frame));
+        }
+        if std::mem::take(&mut self.sync_owed) {
+            frames.push(self.sync_frame());
+        }
+        frames
     }
 
     /// This client has seen a history that is gone; what is true now begins at the new epoch.
     async fn reset_to_epoch(&mut self) -> Result<Frame, Close> {
-        let standing = wait_for_inbox(&self.gateway, &self.tenant, &self.user_id, 0).await?;
+        let standing = wait_for_inbox(&self.gateway, &self.tap.owner, 0).await?;
         (self.position, self.counts) = (standing.position, standing.counts);
+        self.began_at = self.position;
         Ok(Frame::reset("epoch-lost", self.gateway.history.cursor(self.position), self.counts))
     }
 
@@ -173,15 +242,10 @@ impl Session {
 }
 
 /// The user's standing once the read model is at `position` or beyond.
-async fn wait_for_inbox(
-    gateway: &Gateway,
-    tenant: &str,
-    user_id: &str,
-    position: i64,
-) -> Result<Standing, Close> {
+async fn wait_for_inbox(gateway: &Gateway, owner: &Owner, position: i64) -> Result<Standing, Close> {
     let wait = async {
         loop {
-            let standing = inbox::standing(&gateway.pool, tenant, user_id).await?;
+            let standing = inbox::standing(&gateway.pool, &owner.tenant, &owner.user_id).await?;
             if standing.position >= position {
                 return Ok::<_, sqlx::Error>(standing);
             }

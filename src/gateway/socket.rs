@@ -1,26 +1,38 @@
 //! The socket `tidings.v1`: one JSON text frame per message.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use poem::web::websocket::{CloseCode, Message, WebSocketConfig, WebSocketStream};
-use serde::Deserialize;
-use tidings_domain::UserId;
-use tidings_projections::log::Cursor;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, sleep_until};
 
+use super::Gateway;
+use super::acks::{Acks, Reader};
+use super::allowance::Allowance;
+use super::expiry::{Due, Expiry};
 use super::frame::{Close, Frame};
-use super::session::{Gateway, HEARTBEAT, Session};
+use super::hello::{Hello, Query};
+use super::inbound::{self, Inbound};
+use super::orders::{Ordered, Orders};
+use super::pulse::{Beat, Pulse};
+use super::session::{Join, Session};
+use crate::api::Problem;
 use crate::auth::{Denied, Principal};
-use crate::json;
+use crate::clock;
 
 /// What a client may send in one frame.
 const INBOUND_BYTES_MAX: usize = 64 << 10;
+/// Commands that were received and not answered; with more than that, no more is read.
+const ORDERS_MAX: usize = 64;
 /// A peer that takes longer to accept a few frames is as good as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Reconnects after a drain are spread over this much time.
-const RETRY_SPREAD_MS: u64 = 5_000;
+/// A socket whose handshake showed no credentials gets this long for its first frame.
+const AUTH_TIMEOUT: Duration = Duration::from_secs(15);
+/// Reconnects after a drain are spread over this much time, and a little more for every connection there is.
+const RETRY_SPREAD_MS: u64 = 1_000;
+const RETRY_SPREAD_MS_MAX: u64 = 30_000;
 
 /// poem's default reads into 128 KiB per socket; ours are mostly silent.
 pub fn config() -> WebSocketConfig {
@@ -32,58 +44,8 @@ pub fn config() -> WebSocketConfig {
         .max_frame_size(Some(INBOUND_BYTES_MAX))
 }
 
-/// What the handshake asked for. A browser cannot see why an upgrade was refused, so what is wrong with it is
-/// said by a close code after it.
-pub struct Hello {
-    pub principal: Result<Principal, Denied>,
-    /// For a service: whose inbox. A user's own is the only one he gets.
-    pub user_id: Option<String>,
-    pub cursor: Option<String>,
-}
-
-impl Hello {
-    fn check(self) -> Result<(String, UserId, Option<Cursor>), Close> {
-        let principal = self.principal.map_err(|_| Close::Unauthorized)?;
-        let wanted = self.user_id.map(UserId::try_from).transpose().map_err(|_| Close::BadRequest)?;
-        let user = match (&principal, wanted) {
-            (Principal::Service { .. }, Some(user)) => user,
-            (Principal::Service { .. }, None) => return Err(Close::BadRequest),
-            (Principal::User { user, .. }, Some(wanted)) if *user != wanted => {
-                return Err(Close::Unauthorized);
-            }
-            (Principal::User { user, .. }, _) => user.clone(),
-        };
-        let cursor = self.cursor.map(|c| c.parse()).transpose().map_err(|_| Close::BadRequest)?;
-        Ok((principal.tenant().to_string(), user, cursor))
-    }
-}
-
-/// What every frame of a client has. It may have more.
-#[derive(Deserialize)]
-struct Inbound {
-    r#type: String,
-}
-
-/// Serves one socket until either side ends it.
-pub async fn socket(stream: WebSocketStream, gateway: Gateway, hello: Hello) {
-    let (mut sink, source) = stream.split();
-    let opened = match hello.check() {
-        Ok((tenant, user, cursor)) => Session::open(gateway, tenant, user.into(), cursor).await,
-        Err(close) => Err(close),
-    };
-    let why = match opened {
-        Ok((session, first)) => match send(&mut sink, &session, first).await {
-            Ok(()) => serve(&mut sink, source, session).await,
-            Err(end) => end,
-        },
-        Err(close) => End::Close(close),
-    };
-    if let End::Close(close) = why {
-        let _ = tokio::time::timeout(WRITE_TIMEOUT, say_goodbye(&mut sink, close)).await;
-    }
-}
-
 /// How a connection ended.
+#[derive(Debug)]
 enum End {
     /// We end it, and say why.
     Close(Close),
@@ -91,56 +53,101 @@ enum End {
     Gone,
 }
 
-type Sink = SplitSink<WebSocketStream, Message>;
-
-async fn serve(sink: &mut Sink, mut source: SplitStream<WebSocketStream>, mut session: Session) -> End {
-    let mut heartbeat = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heard = Instant::now();
-    loop {
-        let step = tokio::select! {
-            frames = session.next() => match frames {
-                Ok(frames) => send(sink, &session, frames).await,
-                Err(close) => Err(End::Close(close)),
-            },
-            message = source.next() => {
-                heard = Instant::now();
-                receive(sink, &mut session, message).await
-            }
-            _ = heartbeat.tick() => {
-                if heard.elapsed() >= HEARTBEAT * 2 {
-                    Err(End::Close(Close::NoPong))
-                } else {
-                    beat(sink, &mut session).await
-                }
-            }
-        };
-        if let Err(end) = step {
-            return end;
+/// Serves one socket until either side ends it.
+pub async fn serve(mut stream: WebSocketStream, gateway: Arc<Gateway>, hello: Hello) {
+    // Each stage is boxed: while one runs, the space that the others need is not there.
+    let end = match Box::pin(open(&mut stream, &gateway, hello)).await {
+        Ok((mut live, first)) => {
+            let end = match live.send(&mut stream, first.iter().map(text)).await {
+                Ok(()) => live.run(&mut stream).await,
+                Err(end) => end,
+            };
+            let Live { reader, session, orders, acks, .. } = live;
+            drop(session);
+            let goodbye = say_goodbye(&mut stream, &reader.gateway, end);
+            let rest = async {
+                orders.finish(&reader.gateway).await;
+                acks.finish(reader.clone()).await;
+            };
+            Box::pin(async { tokio::join!(goodbye, rest) }).await;
+            return;
         }
+        Err(end) => end,
+    };
+    Box::pin(say_goodbye(&mut stream, &gateway, end)).await;
+}
+
+/// Finds out who it is, and joins his inbox.
+async fn open(
+    stream: &mut WebSocketStream,
+    gateway: &Arc<Gateway>,
+    hello: Hello,
+) -> Result<(Live, Vec<Frame>), End> {
+    let principal = hello.shown.check(gateway).await.map_err(End::Close)?;
+    let query = hello.query.map_err(End::Close)?;
+    let mut allowance = Allowance::full(Instant::now());
+    let (principal, reference) = match principal {
+        Some(principal) => (principal, None),
+        None => introduce(stream, gateway, &mut allowance).await?,
+    };
+    let owner = query.owner(&principal).map_err(End::Close)?;
+    let Query { cursor, .. } = query;
+    let owner = Arc::new(owner);
+    let join = Join { owner: owner.clone(), cursor };
+    let (session, mut first) = Session::open(gateway.clone(), join).await.map_err(End::Close)?;
+    first.extend(reference.map(|reference| Frame::reply(&reference, session.cursor())));
+    let now = Instant::now();
+    let live = Live {
+        acks: Acks::since(session.began_at()),
+        session,
+        orders: Orders::default(),
+        expiry: Expiry::of(&principal),
+        reader: Reader { gateway: gateway.clone(), owner, principal },
+        pulse: Pulse::new(now),
+        allowance,
+    };
+    Ok((live, first))
+}
+
+/// Waits for the first frame, which must bring a token.
+async fn introduce(
+    stream: &mut WebSocketStream,
+    gateway: &Gateway,
+    allowance: &mut Allowance,
+) -> Result<(Principal, Option<String>), End> {
+    let deadline = Instant::now() + AUTH_TIMEOUT;
+    loop {
+        let message = tokio::select! {
+            message = stream.next() => message,
+            () = sleep_until(deadline) => return Err(End::Close(Close::Unauthorized)),
+            () = gateway.hub.draining() => return Err(End::Close(Close::GoingAway)),
+        };
+        let Some(inbound) = understand(message, allowance)? else { continue };
+        let Inbound::Auth { token: Ok(token), reference } = inbound else {
+            return Err(End::Close(Close::Unauthorized));
+        };
+        let principal = gateway.authenticator.check_token(&token);
+        return principal.map(|it| (it, reference)).map_err(|_| End::Close(Close::Unauthorized));
     }
 }
 
-async fn receive(
-    sink: &mut Sink,
-    session: &mut Session,
+/// One message of the client; `None` for what is no frame of ours.
+fn understand(
     message: Option<Result<Message, std::io::Error>>,
-) -> Result<(), End> {
-    let text = match message {
-        Some(Ok(Message::Text(text))) => text,
-        Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
-        Some(Ok(Message::Binary(_))) => return Err(End::Close(Close::BadRequest)),
+    allowance: &mut Allowance,
+) -> Result<Option<Inbound>, End> {
+    let message = match message {
         Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
+        Some(Ok(message)) => message,
         Some(Err(error)) => return Err(broken(&error)),
     };
-    let frame: Inbound = json::from_str(&text).map_err(|_| End::Close(Close::BadRequest))?;
-    match frame.r#type.as_str() {
-        "ping" => match session.sync() {
-            Some(sync) => send(sink, session, vec![sync]).await,
-            None => Ok(()),
-        },
-        // A newer client may know more than this node.
-        _ => Ok(()),
+    if !allowance.take(Instant::now()) {
+        return Err(End::Close(Close::TooManyFrames));
+    }
+    match message {
+        Message::Text(text) => inbound::parse(&text, clock::now()).map(Some).map_err(End::Close),
+        Message::Binary(_) => Err(End::Close(Close::BadRequest)),
+        Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(None),
     }
 }
 
@@ -150,34 +157,169 @@ fn broken(error: &std::io::Error) -> End {
     if io { End::Gone } else { End::Close(Close::BadRequest) }
 }
 
-async fn beat(sink: &mut Sink, session: &mut Session) -> Result<(), End> {
-    sink.feed(Message::Ping(Vec::new())).await.map_err(|_| End::Gone)?;
-    let sync = session.sync();
-    send(sink, session, sync.into_iter().collect()).await
+/// A socket that was welcomed.
+struct Live {
+    reader: Reader,
+    session: Session,
+    orders: Orders,
+    acks: Acks,
+    expiry: Expiry,
+    pulse: Pulse,
+    allowance: Allowance,
 }
 
-/// Feeds several, then flushes once: one write to the network for all of them.
-async fn send(sink: &mut Sink, session: &Session, frames: Vec<Frame>) -> Result<(), End> {
-    let write = async {
-        for frame in frames {
-            sink.feed(Message::Text(frame.json.as_ref().to_owned())).await?;
+impl Live {
+    async fn run(&mut self, stream: &mut WebSocketStream) -> End {
+        let mut timer = pin!(sleep_until(self.next_due()));
+        loop {
+            let due = self.next_due();
+            if timer.deadline() != due {
+                timer.as_mut().reset(due);
+            }
+            let has_room = self.orders.len() + self.session.answers() < ORDERS_MAX;
+            let step = tokio::select! {
+                frames = self.session.next() => match frames {
+                    Ok(frames) => self.send(stream, frames.iter().map(text)).await,
+                    Err(close) => Err(End::Close(close)),
+                },
+                message = stream.next(), if has_room => self.receive(stream, message).await,
+                done = self.orders.done(&self.reader.gateway) => match done {
+                    Ok(done) => {
+                        done.tell(&self.reader.gateway, &mut self.session);
+                        Ok(())
+                    }
+                    Err(close) => Err(End::Close(close)),
+                },
+                () = self.acks.recorded() => Ok(()),
+                () = &mut timer => self.tick(stream, has_room).await,
+            };
+            if let Err(end) = step {
+                return end;
+            }
         }
-        sink.flush().await
-    };
-    tokio::select! {
-        written = write => written.map_err(|_: std::io::Error| End::Gone),
-        () = session.overflowed() => Err(End::Close(Close::TooSlow)),
-        () = tokio::time::sleep(WRITE_TIMEOUT) => Err(End::Close(Close::TooSlow)),
+    }
+
+    /// When time alone calls for something.
+    fn next_due(&self) -> Instant {
+        let mut due = self.pulse.next();
+        if let Some(left) = self.expiry.next_in(clock::now()) {
+            due = due.min(Instant::now() + left);
+        }
+        self.acks.due().map_or(due, |acks| due.min(acks))
+    }
+
+    async fn tick(&mut self, stream: &mut WebSocketStream, reading: bool) -> Result<(), End> {
+        let now = Instant::now();
+        if self.acks.due().is_some_and(|due| due <= now) {
+            self.acks.start(self.reader.clone());
+        }
+        match self.expiry.due(clock::now()) {
+            Some(Due::End) => return Err(End::Close(Close::TokenExpired)),
+            Some(Due::Tell(frame)) => self.send(stream, [text(&frame)]).await?,
+            None => {}
+        }
+        if !reading {
+            // Whom we do not listen to is not silent.
+            self.pulse.hear(now);
+        }
+        match self.pulse.beat(now) {
+            Some(Beat::Dead) => Err(End::Close(Close::NoPong)),
+            Some(Beat::Ask) => {
+                let sync = self.session.sync();
+                let ping = [Message::Ping(Vec::new())].into_iter();
+                self.send(stream, ping.chain(sync.as_ref().map(text))).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn receive(
+        &mut self,
+        stream: &mut WebSocketStream,
+        message: Option<Result<Message, std::io::Error>>,
+    ) -> Result<(), End> {
+        self.pulse.hear(Instant::now());
+        let answer = match understand(message, &mut self.allowance)? {
+            Some(Inbound::Ping) => self.session.sync_or_owe(),
+            Some(Inbound::Auth { token, reference }) => self.renew(token, reference.as_deref()),
+            Some(Inbound::Ack(cursor)) => {
+                self.acks.take(&self.session, cursor, Instant::now());
+                None
+            }
+            Some(Inbound::Order { order, reference }) => {
+                let Reader { gateway, owner, principal } = self.reader.clone();
+                self.orders.push(&gateway, Ordered { order, principal, owner, reference });
+                None
+            }
+            Some(Inbound::Unknown) | None => None,
+        };
+        match answer {
+            Some(frame) => self.send(stream, [text(&frame)]).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Another token for the same user. Until there is a good one, the old one counts.
+    fn renew(&mut self, token: Result<String, Problem>, reference: Option<&str>) -> Option<Frame> {
+        let authenticator = &self.reader.gateway.authenticator;
+        let renewed = token.and_then(|token| {
+            let principal = authenticator.check_token(&token)?;
+            let owner = Query::default().owner(&principal);
+            if owner.as_ref() == Ok(&self.reader.owner) {
+                Ok(principal)
+            } else {
+                Err(Denied::AnotherUser.into())
+            }
+        });
+        match renewed {
+            Ok(principal) => {
+                self.expiry = Expiry::of(&principal);
+                self.reader.principal = principal;
+                reference.map(|reference| Frame::reply(reference, self.session.cursor()))
+            }
+            // Said in any case: whoever does not hear of it is cut off later, and does not know why.
+            Err(problem) => Some(Frame::error(reference, &problem.to_json())),
+        }
+    }
+
+    /// Feeds several, then flushes once: one write to the network for all of them.
+    async fn send(
+        &self,
+        stream: &mut WebSocketStream,
+        messages: impl IntoIterator<Item = Message>,
+    ) -> Result<(), End> {
+        let write = async {
+            for message in messages {
+                stream.feed(message).await?;
+            }
+            stream.flush().await
+        };
+        tokio::select! {
+            biased;
+            written = write => written.map_err(|_: std::io::Error| End::Gone),
+            () = self.session.overflowed() => Err(End::Close(Close::TooSlow)),
+            () = tokio::time::sleep(WRITE_TIMEOUT) => Err(End::Close(Close::TooSlow)),
+        }
     }
 }
 
-async fn say_goodbye(sink: &mut Sink, close: Close) -> Result<(), std::io::Error> {
-    if close == Close::GoingAway {
-        // Any spread will do; the low bits of a fresh id are random.
-        let spread = crate::clock::new_uuid().as_u128() as u64 % RETRY_SPREAD_MS;
-        let closing = Frame::closing(close.code(), spread);
-        sink.feed(Message::Text(closing.json.as_ref().to_owned())).await?;
-    }
-    sink.send(Message::Close(Some((CloseCode::from(close.code()), close.reason().into())))).await?;
-    sink.close().await
+fn text(frame: &Frame) -> Message {
+    Message::Text(frame.json.as_ref().to_owned())
+}
+
+async fn say_goodbye(stream: &mut WebSocketStream, gateway: &Gateway, end: End) {
+    let End::Close(close) = end else { return };
+    let say = async {
+        if close == Close::GoingAway {
+            let spread = RETRY_SPREAD_MS + gateway.sockets.len() as u64;
+            // Any spread will do; the low bits of a fresh id are random.
+            let retry_in_ms = clock::new_uuid().as_u128() as u64 % spread.min(RETRY_SPREAD_MS_MAX);
+            stream.feed(text(&Frame::closing(close.code(), retry_in_ms))).await?;
+        }
+        let code = CloseCode::from(close.code());
+        stream.send(Message::Close(Some((code, close.reason().into())))).await?;
+        stream.close().await
+    };
+    // Whether the peer hears it or not, it is over.
+    let _: Result<Result<(), std::io::Error>, _> = tokio::time::timeout(WRITE_TIMEOUT, say).await;
 }

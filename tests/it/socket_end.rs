@@ -72,7 +72,6 @@ async fn a_handshake_without_good_credentials_is_accepted_and_then_closed() {
     let expired = signed(&service.jwt_secret(), &json!({"sub": "alice", "exp": LONG_AGO}));
     let (expired, good) = (bearer(&expired), bearer(&service.token("alice")));
     for (what, query, header, code) in [
-        ("none", "user_id=alice", ("x-other", "x"), UNAUTHORIZED),
         ("an unknown key", "user_id=alice", ("x-api-key", "unknown"), UNAUTHORIZED),
         ("an expired token", "", ("authorization", expired.as_str()), UNAUTHORIZED),
         ("another's token", "user_id=bob", ("authorization", good.as_str()), UNAUTHORIZED),
@@ -80,7 +79,14 @@ async fn a_handshake_without_good_credentials_is_accepted_and_then_closed() {
         ("a key for an impossible user", "user_id=a%00b", ("x-api-key", key.as_str()), BAD),
         ("a cursor that is none", "user_id=alice&cursor=yesterday", ("x-api-key", key.as_str()), BAD),
         ("an empty cursor", "user_id=alice&cursor=", ("x-api-key", key.as_str()), BAD),
-        ("a bad cursor without credentials", "user_id=alice&cursor=x", ("x-other", "x"), UNAUTHORIZED),
+        ("a bad cursor without credentials", "user_id=alice&cursor=x", ("x-other", "x"), BAD),
+        ("a bad cursor with bad credentials", "user_id=alice&cursor=x", ("x-api-key", "x"), UNAUTHORIZED),
+        ("a ticket nobody made", "ticket=tkt_x", ("x-other", "x"), UNAUTHORIZED),
+        ("a parameter nobody knows", "user_id=alice&limit=1", ("x-api-key", key.as_str()), BAD),
+        ("a cursor twice", "user_id=alice&cursor=1.0&cursor=1.0", ("x-api-key", key.as_str()), BAD),
+        ("two users", "user_id=alice&user_id=bob", ("x-api-key", key.as_str()), BAD),
+        ("two tickets", "ticket=tkt_x&ticket=tkt_y", ("x-other", "x"), BAD),
+        ("a forged subprotocol", "", ("sec-websocket-protocol", "tidings.v1, bearer.a.b.c"), UNAUTHORIZED),
     ] {
         let socket = Socket::open(&service, query, &[header]).await.unwrap();
         assert_eq!(socket.end().await, Ok(code), "{what}");

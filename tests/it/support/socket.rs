@@ -125,6 +125,21 @@ impl Socket {
         self.frame("sync").await
     }
 
+    /// Asks where it stands; the error is the code it was closed with, if that is this one.
+    pub async fn sync_or(&mut self, code: u16) -> Result<Value, u16> {
+        self.send(r#"{"type":"ping"}"#).await;
+        match self.next_or_gone().await {
+            Some(Message::Text(text)) => Ok(serde_json::from_str(&text).unwrap()),
+            Some(Message::Close(Some(close))) if u16::from(close.code) == code => Err(code),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Ends it from this side, as a page that is closed does.
+    pub async fn close(mut self) {
+        self.stream.close(None).await.unwrap();
+    }
+
     /// The next thing must be the end, with this code.
     pub async fn expect_close(self, code: u16) {
         assert_eq!(self.end().await, Ok(code));
