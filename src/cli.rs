@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde_json::Value;
 use tidings_domain::{Tenant, UserId};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::{self, App};
+use crate::app::{self, App, StartError};
 use crate::config::{self, Config, Flags, MasterKey, read_config_file, unknown_variables};
+use crate::embedded::{self, Embedded, EmbeddedError};
+use crate::replay::{self, Moment};
 use crate::{api, auth, clock, telemetry};
 
 /// Self-hosted, event-sourced notifications.
@@ -25,6 +28,8 @@ enum Word {
     Serve(Settings),
     /// Bring the database up to this binary's schema, and stop
     Migrate(Settings),
+    /// Print an inbox as it was, folded anew from the log
+    Replay(ReplayArgs),
     /// Print a token for an end user
     Token(TokenArgs),
     /// Look after the epochs of the log
@@ -55,6 +60,21 @@ struct TokenArgs {
     settings: Settings,
 }
 
+#[derive(Args)]
+struct ReplayArgs {
+    /// Whose inbox: 1 to 256 characters
+    #[arg(long)]
+    user: String,
+    /// The user's tenant
+    #[arg(long, default_value = "default")]
+    tenant: String,
+    /// As it was at this cursor, or at this time (RFC 3339)
+    #[arg(long)]
+    at: String,
+    #[command(flatten)]
+    settings: Settings,
+}
+
 #[derive(Subcommand)]
 enum EpochWord {
     /// Begin a new epoch at the end of the log. For databases that hide restores from us (managed ones that do
@@ -75,6 +95,7 @@ impl Cli {
             Word::Serve(settings) => serve(load(settings)?).await,
             Word::Migrate(settings) => with_database(load(settings)?, Job::Migrate).await,
             Word::Epoch(EpochWord::Bump(settings)) => with_database(load(settings)?, Job::BumpEpoch).await,
+            Word::Replay(args) => replay(args).await,
             Word::Token(args) => token(args),
             Word::Openapi => {
                 println!("{}", api::document().trim_end());
@@ -189,6 +210,50 @@ The API, with examples to try: http://{address}/docs
 "#
     );
     Ok(())
+}
+
+async fn replay(args: ReplayArgs) -> Result<(), Failure> {
+    let tenant = Tenant::try_from(args.tenant).map_err(failure)?;
+    let user = UserId::try_from(args.user).map_err(failure)?;
+    let at: Moment = args.at.parse().map_err(|error| format!("--at {error}"))?;
+    let mut config = load(args.settings)?;
+    let embedded = match app::start_embedded(&config, false).await {
+        // A service that runs has its Postgres for itself, but lets others look.
+        Err(StartError::Embedded(EmbeddedError::InUse { .. })) => None,
+        started => started.map_err(failure)?,
+    };
+    let page = replayed(&mut config, embedded.as_ref(), (&tenant, &user), at).await;
+    if let Some(embedded) = embedded {
+        embedded.stop().await;
+    }
+    println!("{:#}", page?);
+    Ok(())
+}
+
+async fn replayed(
+    config: &mut Config,
+    embedded: Option<&Embedded>,
+    owner: (&Tenant, &UserId),
+    at: Moment,
+) -> Result<Value, Failure> {
+    let url = match (&config.database_url, embedded.and_then(Embedded::database_url)) {
+        (Some(url), _) => url.expose().to_owned(),
+        (None, Some(url)) => url.to_owned(),
+        (None, None) => embedded::database_url_beside(&config.data_dir).map_err(failure)?,
+    };
+    let options = app::connect_options(&url).map_err(failure)?;
+    let pool = app::open(&options, 1).await.map_err(failure)?;
+    if embedded.is_some() {
+        app::migrate(&options).await.map_err(failure)?;
+    }
+    if config.database_url.is_none() {
+        complete_secrets(config)?;
+    }
+    let (history, reader) = app::read_log(config, &pool).await.map_err(failure)?;
+    let position = at.position(&pool, &history).await.map_err(failure)?.map_err(failure)?;
+    let page = replay::inbox(&pool, &reader, &history, owner, position).await.map_err(failure);
+    pool.close().await;
+    page
 }
 
 fn token(args: TokenArgs) -> Result<(), Failure> {

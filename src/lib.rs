@@ -16,4 +16,5 @@ pub mod instant;
 pub mod json;
 pub mod log;
 pub mod mirror;
+pub mod replay;
 pub mod telemetry;

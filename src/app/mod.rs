@@ -198,6 +198,16 @@ impl App {
     }
 }
 
+/// What it takes to read the log, for those who do nothing else.
+pub async fn read_log(config: &Config, pool: &PgPool) -> Result<(History, Reader), StartError> {
+    let master_key = config.master_key.as_ref().ok_or(StartError::NoMasterKey)?;
+    let master_key = MasterKey::new(*master_key.expose());
+    master_key.check(pool).await?;
+    let keys = KeyRing::new(pool.clone(), master_key);
+    let history = History::load(pool, keys.clone()).await.map_err(StartError::Log)?;
+    Ok((history, Reader::new(Codec::new(keys))))
+}
+
 /// Starts Postgres in the data directory where no URL is configured, and Redis if `redis` is needed, too.
 pub async fn start_embedded(config: &Config, redis: bool) -> Result<Option<Embedded>, StartError> {
     let wanted =

@@ -158,8 +158,7 @@ impl Home {
 
     /// The folder as this process names it in a socket path: its own path, unless `/name` behind it would not fit.
     pub fn for_sockets(&self, name: &str) -> Result<PathBuf, EmbeddedError> {
-        let bytes = self.path.as_os_str().len() + 1 + name.len();
-        if bytes <= SOCKET_PATH_BYTES_MAX && self.path.to_str().is_some() {
+        if fits_socket(&self.path, name) {
             return Ok(self.path.clone());
         }
         match cfg!(target_os = "linux") {
@@ -171,6 +170,12 @@ impl Home {
     fn magic_link(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.descriptor.as_raw_fd()).into()
     }
+}
+
+/// Whether the socket of this name can be reached by the folder's own path.
+pub(super) fn fits_socket(folder: &Path, name: &str) -> bool {
+    let bytes = folder.as_os_str().len() + 1 + name.len();
+    bytes <= SOCKET_PATH_BYTES_MAX && folder.to_str().is_some()
 }
 
 /// A path inside a URL: all but `/` and the unreserved characters of RFC 3986 escaped.

@@ -96,6 +96,12 @@ pub async fn start(data_dir: &Path, wanted: Wanted) -> Result<Embedded, Embedded
     start_with(data_dir, wanted, Search::of_this_machine()).await
 }
 
+/// The URL of the Postgres that a service which is running keeps in this data directory: for those who only want to
+/// look.
+pub fn database_url_beside(data_dir: &Path) -> Result<String, EmbeddedError> {
+    postgres::url_beside(data_dir)
+}
+
 async fn start_with(data_dir: &Path, wanted: Wanted, search: Search) -> Result<Embedded, EmbeddedError> {
     let (started_sender, started) = oneshot::channel();
     let (stop, stopping) = oneshot::channel();

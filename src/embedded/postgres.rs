@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
 use super::child::{Child, Log, Program, StopSteps};
-use super::folder::{Folder, Home, percent_encoded};
+use super::folder::{Folder, Home, fits_socket, percent_encoded};
 use super::wire::{Refusal, Session};
 use super::{EmbeddedError, READY_POLL, READY_TIMEOUT, programs};
 
@@ -95,11 +95,23 @@ pub(super) async fn start(
     };
     let outcome = tokio::time::timeout(READY_TIMEOUT, ready).await;
     outcome.unwrap_or_else(|_| Err(child.not_ready()))?;
-    // Everything is said, because the client takes what is not from PGPORT, PGSSLMODE and their like.
-    Ok(format!(
-        "postgres:///{DATABASE}?host={}&port=5432&user={USER}&sslmode=disable",
-        percent_encoded(sockets)
-    ))
+    Ok(url(&sockets))
+}
+
+/// The URL of the Postgres whose socket is in this folder. Everything is said, because the client takes what is not
+/// from PGPORT, PGSSLMODE and their like.
+fn url(sockets: &Path) -> String {
+    format!("postgres:///{DATABASE}?host={}&port=5432&user={USER}&sslmode=disable", percent_encoded(sockets))
+}
+
+/// The URL of the Postgres that another process runs in this data directory.
+pub(super) fn url_beside(data_dir: &Path) -> Result<String, EmbeddedError> {
+    let failed = |source| EmbeddedError::DataDir { path: data_dir.to_owned(), source };
+    let cluster = data_dir.join("postgres").canonicalize().map_err(failed)?;
+    if !fits_socket(&cluster, SOCKET) {
+        return Err(EmbeddedError::PathTooLong { path: cluster });
+    }
+    Ok(url(&cluster))
 }
 
 async fn initialise(folder: &Folder, programs: &Path, cluster: &Path, log: Log) -> Result<(), EmbeddedError> {

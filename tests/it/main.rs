@@ -19,6 +19,7 @@ mod nodes;
 mod openapi;
 mod outage;
 mod recovery;
+mod replay;
 mod request_id;
 mod scheduling;
 mod sealed;

@@ -6,51 +6,13 @@ use futures_util::future::join_all;
 use reqwest::RequestBuilder;
 use serde_json::Value;
 
-use crate::support::{Seen, Service, Socket, note};
+use crate::support::{Seed, Seen, Service, Socket, Xorshift, note};
 
 const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 const CLIENTS: usize = 8;
 const ROUNDS: usize = 5;
 /// The kill comes after some number of frames between these.
 const FRAMES: std::ops::Range<usize> = 20..250;
-
-/// Marsaglia's xorshift64 (2003).
-struct Xorshift(u64);
-
-impl Xorshift {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 33) as usize % bound
-    }
-}
-
-/// Where the random choices of a run come from. A test that fails says which it was.
-struct Seed(u64);
-
-impl Seed {
-    const VARIABLE: &str = "RECOVERY_SEED";
-
-    /// Another one for every run, unless one is to be repeated.
-    fn draw() -> Self {
-        let repeated = std::env::var(Self::VARIABLE).ok().map(|text| text.parse().unwrap());
-        Self(repeated.unwrap_or_else(|| uuid::Uuid::now_v7().as_u128() as u64))
-    }
-
-    fn random(&self, stream: usize) -> Xorshift {
-        // The golden ratio: neighbouring streams begin far apart.
-        Xorshift((self.0 ^ (stream as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1)
-    }
-}
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the random choices of this run: {}={}", Self::VARIABLE, self.0);
-        }
-    }
-}
 
 /// What a user did to a notification.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -6,6 +6,7 @@
 mod bulk;
 mod fold;
 mod item;
+mod replay;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -13,6 +14,7 @@ mod write;
 pub use bulk::{BulkKind, to_mark};
 pub use fold::{FoldError, Folded};
 pub use item::{Change, Counts, Fixed, Item, ItemState, rfc3339};
+pub use replay::{ReplayError, Replayed, inbox_at};
 pub use write::{ApplyError, KnownCounters, apply, begin};
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 mod api;
 mod audit;
 mod process;
+mod random;
 mod service;
 mod socket;
 mod store;
@@ -11,7 +12,8 @@ mod token;
 
 pub use api::{Answer, note, position};
 pub use audit::Seen;
-pub use process::{is_alive, lines_of, run_to_end, tidings, when_free};
+pub use process::{Ended, is_alive, lines_of, run_to_end, tidings, when_free};
+pub use random::{Seed, Xorshift};
 pub use service::Service;
 pub use socket::Socket;
 pub use store::Stored;
