@@ -6,4 +6,6 @@
 pub mod inbox;
 pub mod log;
 pub mod notification;
+pub mod parking;
 pub mod processor;
+pub mod read_model;

@@ -6,7 +6,7 @@ use tidings_domain::notification::{Created, DeliveryStatus, Event, Failure, Life
 use tidings_domain::{NotificationId, UserId};
 use time::OffsetDateTime;
 
-use crate::log::{Fact, Recorded};
+use crate::log::{Recorded, Unreadable};
 
 /// Everything a backend may want to know of a notification it made.
 #[derive(Clone, Debug)]
@@ -27,11 +27,11 @@ pub struct Overview {
 
 impl Overview {
     /// `None` without events, and for a log that does not begin with the creation.
-    pub fn fold(events: &[Arc<Recorded>]) -> Option<Self> {
-        let (first, rest) = events.split_first()?;
-        let Fact::Notification(id, Event::Created(created)) = &first.fact else { return None };
+    pub fn fold(events: &[Arc<Recorded>]) -> Result<Option<Self>, Unreadable> {
+        let Some((first, rest)) = events.split_first() else { return Ok(None) };
+        let (id, Event::Created(created)) = first.notification()? else { return Ok(None) };
         let mut overview = Self {
-            id: *id,
+            id,
             user: created.user_id.clone(),
             created: (**created).clone(),
             created_at: first.recorded_at,
@@ -43,12 +43,12 @@ impl Overview {
             position: first.position,
         };
         overview.state.evolve(&Event::Created(created.clone()));
-        rest.iter().for_each(|event| overview.evolve(event));
-        Some(overview)
+        rest.iter().try_for_each(|event| overview.evolve(event))?;
+        Ok(Some(overview))
     }
 
-    fn evolve(&mut self, event: &Recorded) {
-        let Fact::Notification(_, fact) = &event.fact;
+    fn evolve(&mut self, event: &Recorded) -> Result<(), Unreadable> {
+        let (_, fact) = event.notification()?;
         let now = Some(event.recorded_at);
         match fact {
             Event::Seen {} => self.seen_at = self.seen_at.or(now),
@@ -64,6 +64,7 @@ impl Overview {
         }
         self.state.evolve(fact);
         self.position = event.position;
+        Ok(())
     }
 
     /// `scheduled`, `active`, `cancelled` or `expired`.

@@ -1,4 +1,4 @@
-//! Moves the read models along the log: one transaction per batch, rows and checkpoint together.
+//! Moves a read model along the log: one transaction per batch, rows and checkpoint together.
 //!
 //! Any node may work and one does: whoever gets the checkpoint's lock. A crash between any two steps leaves
 //! either the whole batch or nothing of it, so nothing is folded twice and nothing is left out.
@@ -8,27 +8,59 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Executor, PgConnection};
-use tokio::sync::mpsc;
+use sqlx::{Executor, PgConnection};
+use tokio::sync::{mpsc, watch};
 
-use crate::inbox::{self, Folded, KnownCounters};
-use crate::log::{ReadError, Reader, Recorded, Tail, Watermark};
+use crate::log::{ReadError, Reader, Recorded, Tail, TailReader, Watermark};
+use crate::parking::Parked;
+use crate::read_model::{Batch, Checkpoint, ReadModel, Schema, begin, checkpoint};
 
-/// Events folded in one transaction: large enough to amortise its round trips, small enough for a single
-/// notification not to wait long behind a full batch.
-const BATCH_EVENTS_MAX: usize = 500;
-/// After a batch of this size the next one is given a moment to grow: a transaction costs about as much as thirty
-/// events. Larger ones are worth theirs already.
-const BUSY_BATCH_EVENTS: Range<usize> = 64..200;
-const BREATH: Duration = Duration::from_millis(5);
 /// How long a silent log is left alone.
 const POLL: Duration = Duration::from_millis(250);
 /// How long a rival that holds the checkpoint is left alone.
 const RIVAL_POLL: Duration = Duration::from_millis(50);
 const RETRY_AFTER_ERROR: Duration = Duration::from_millis(500);
 
-/// A batch of the inbox that was committed here, in order.
-pub type Committed = Vec<Folded>;
+/// How a read model takes its batches.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// Events folded in one transaction: large enough to amortise its round trips, small enough for a single
+    /// notification not to wait long behind a full batch.
+    pub batch_events_max: usize,
+    /// After a batch of this size the next one is given a moment to grow.
+    pub busy_batch_events: Range<usize>,
+    pub breath: Duration,
+}
+
+impl Pace {
+    /// Somebody watches. A transaction costs about as much as thirty events, so under load it waits for a few more;
+    /// large batches are worth theirs already.
+    pub fn prompt() -> Self {
+        Self { batch_events_max: 500, busy_batch_events: 64..200, breath: Duration::from_millis(5) }
+    }
+
+    /// Nobody waits for single events: they are taken in handfuls.
+    pub fn relaxed() -> Self {
+        Self { batch_events_max: 1_000, busy_batch_events: 1..1_000, breath: Duration::from_millis(40) }
+    }
+}
+
+/// A batch that was committed here.
+pub struct Committed<T> {
+    pub generation: i64,
+    pub output: T,
+}
+
+/// What a processor is doing, as operators see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Activity {
+    #[default]
+    Following,
+    /// The log holds what this binary does not know: a newer one wrote it, and will go on.
+    Halted(String),
+    /// Something it needs is away; it tries again.
+    Failing(String),
+}
 
 #[derive(Debug, thiserror::Error)]
 enum StepError {
@@ -36,66 +68,97 @@ enum StepError {
     Database(#[from] sqlx::Error),
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error(transparent)]
-    Apply(#[from] inbox::ApplyError),
 }
 
-enum Step {
-    Advanced(Committed),
+enum Step<T> {
+    Advanced {
+        last: i64,
+        events: usize,
+        committed: Committed<T>,
+    },
     /// Nothing to fold beyond this checkpoint.
     Idle(i64),
     /// Another node holds the checkpoint, and had folded up to here.
     Elsewhere(i64),
 }
 
-pub struct InboxProcessor {
+/// What a processor needs of its node.
+pub struct Surroundings {
     pub connect: PgConnectOptions,
     pub reader: Reader,
     pub tail: Tail,
     /// The log's head, as far as this node knows it.
     pub head: Watermark,
-    /// The inbox's checkpoint; advanced here.
+    /// The model's checkpoint; advanced here.
     pub checkpoint: Watermark,
-    /// Where committed batches go. A full channel drops them: who needs them reads them from Postgres.
-    pub committed: mpsc::Sender<Committed>,
+    pub activity: watch::Sender<Activity>,
 }
 
-impl InboxProcessor {
+pub struct Processor<M: ReadModel> {
+    surroundings: Surroundings,
+    schema: Schema,
+    pace: Pace,
+    tail: TailReader,
+    /// Where committed batches go. A full channel drops them: who needs them reads them from Postgres.
+    committed: Option<mpsc::Sender<Committed<M::Output>>>,
+}
+
+/// What is remembered between two batches. It holds while nobody else has moved the checkpoint.
+struct Memory<M> {
+    at: Option<Checkpoint>,
+    model: M,
+    parked: Parked,
+}
+
+impl<M: ReadModel> Memory<M> {
+    fn blank() -> Self {
+        Self { at: None, model: M::default(), parked: Parked::default() }
+    }
+}
+
+impl<M: ReadModel> Processor<M> {
+    pub fn new(
+        surroundings: Surroundings,
+        pace: Pace,
+        committed: Option<mpsc::Sender<Committed<M::Output>>>,
+    ) -> Self {
+        let tail = surroundings.tail.reader();
+        Self { surroundings, schema: Schema::live::<M>(), pace, tail, committed }
+    }
+
     /// Runs until the task is aborted. Nothing ends it from within: what fails is tried again, for ever.
     pub async fn run(self) {
         let mut connection = None;
-        let mut known = KnownCounters::default();
+        let mut memory = Memory::blank();
         loop {
             let step = match &mut connection {
-                Some(open) => self.step(open, &mut known).await,
+                Some(open) => self.step(open, &mut memory).await,
                 None => match self.open().await {
                     Ok(open) => {
-                        (connection, known) = (Some(open), KnownCounters::default());
+                        (connection, memory) = (Some(open), Memory::blank());
                         continue;
                     }
                     Err(error) => Err(error.into()),
                 },
             };
+            self.report(step.as_ref().err());
             match step {
-                Ok(Step::Advanced(batch)) => {
-                    let busy = BUSY_BATCH_EVENTS.contains(&batch.len());
-                    self.publish(batch);
+                Ok(Step::Advanced { last, events, committed }) => {
+                    let busy = self.pace.busy_batch_events.contains(&events);
+                    self.publish(last, committed);
                     if busy {
-                        tokio::time::sleep(BREATH).await;
+                        tokio::time::sleep(self.pace.breath).await;
                     }
                 }
                 Ok(Step::Idle(position)) => {
-                    self.checkpoint.advance_to(position);
-                    let _ = tokio::time::timeout(POLL, self.head.reached(position + 1)).await;
+                    self.reached(position);
+                    let _ = tokio::time::timeout(POLL, self.surroundings.head.reached(position + 1)).await;
                 }
                 Ok(Step::Elsewhere(position)) => {
-                    self.checkpoint.advance_to(position);
+                    self.reached(position);
                     tokio::time::sleep(RIVAL_POLL).await;
                 }
-                Err(error) => {
-                    // A log this binary cannot read halts it here: a newer node goes on, and so does this
-                    // one once it is replaced.
-                    tracing::error!(%error, "the inbox cannot follow the log");
+                Err(_) => {
                     connection = None;
                     tokio::time::sleep(RETRY_AFTER_ERROR).await;
                 }
@@ -103,25 +166,35 @@ impl InboxProcessor {
         }
     }
 
+    /// Says once what is wrong, and once that it is over.
+    fn report(&self, error: Option<&StepError>) {
+        let activity = match error {
+            None => Activity::Following,
+            Some(StepError::Read(error @ ReadError::Unknown { .. })) => Activity::Halted(error.to_string()),
+            Some(error) => Activity::Failing(error.to_string()),
+        };
+        self.surroundings.activity.send_if_modified(|known| {
+            let changed = *known != activity;
+            if changed {
+                match &activity {
+                    Activity::Following => tracing::info!(model = M::NAME, "the read model follows the log"),
+                    Activity::Halted(why) | Activity::Failing(why) => {
+                        tracing::error!(model = M::NAME, why, "the read model cannot follow the log");
+                    }
+                }
+                *known = activity;
+            }
+            changed
+        });
+    }
+
     async fn open(&self) -> Result<PgConnection, sqlx::Error> {
-        // synchronous_commit: rows and checkpoint rewind together if the server crashes, and are folded anew.
-        // Plans: the tables grow from empty, and a cached sequential scan would be wrong soon after.
-        let session = [
-            ("synchronous_commit", "off"),
-            ("idle_in_transaction_session_timeout", "10s"),
-            ("tcp_keepalives_idle", "5"),
-            ("tcp_keepalives_interval", "2"),
-            ("enable_seqscan", "off"),
-            ("enable_hashjoin", "off"),
-            ("enable_mergejoin", "off"),
-            ("jit", "off"),
-        ];
-        let mut connection =
-            self.connect.clone().application_name("tidings inbox").options(session).connect().await?;
+        let name = format!("tidings {}", M::NAME);
+        let mut connection = self.schema.connect(&self.surroundings.connect, &name, SESSION).await?;
         // A database that went back in time begins its epoch here if the writer was not first, and what this
         // node remembers of the history before is forgotten.
         connection.execute("SELECT log_open()").await?;
-        self.tail.clear();
+        self.surroundings.tail.clear();
         Ok(connection)
     }
 
@@ -129,31 +202,70 @@ impl InboxProcessor {
     async fn step(
         &self,
         connection: &mut PgConnection,
-        known: &mut KnownCounters,
-    ) -> Result<Step, StepError> {
-        let Some(position) = inbox::begin(connection).await? else {
-            let reached = inbox::checkpoint(&mut *connection).await?;
+        memory: &mut Memory<M>,
+    ) -> Result<Step<M::Output>, StepError> {
+        let Some(at) = begin(connection).await? else {
+            let reached = checkpoint(connection).await?;
             connection.execute("ROLLBACK").await?;
-            return Ok(Step::Elsewhere(reached));
+            return Ok(Step::Elsewhere(reached.position));
         };
-        let mut events: Vec<Arc<Recorded>> = self.tail.after(position, BATCH_EVENTS_MAX);
-        if events.is_empty() {
-            events = self.reader.after(&mut *connection, position, BATCH_EVENTS_MAX as i64).await?;
+        if memory.at != Some(at) {
+            *memory = Memory { at: None, model: M::default(), parked: Parked::load(connection).await? };
         }
-        if events.is_empty() {
+        let events = self.events_after(connection, at.position).await?;
+        let Some(last) = events.last().map(|event| event.position) else {
             connection.execute("ROLLBACK").await?;
-            return Ok(Step::Idle(position));
-        }
-        Ok(Step::Advanced(inbox::apply(connection, known, events).await?))
+            memory.at = Some(at);
+            return Ok(Step::Idle(at.position));
+        };
+        // Until the commit is known to have gone through, nothing is remembered.
+        memory.at = None;
+        let count = events.len();
+        let batch = Batch { events, parked: &mut memory.parked, checkpoint: Some(last) };
+        let output = memory.model.apply(connection, batch).await?;
+        let generation = memory.parked.store(connection, at.generation).await?;
+        connection.execute("COMMIT").await?;
+        memory.at = Some(Checkpoint { position: last, generation });
+        Ok(Step::Advanced { last, events: count, committed: Committed { generation, output } })
     }
 
-    fn publish(&self, batch: Committed) {
-        tracing::trace!(events = batch.len(), "inbox batch");
-        if let Some(last) = batch.last() {
-            self.head.advance_to(last.event.position);
-            self.checkpoint.advance_to(last.event.position);
-            self.tail.forget_up_to(last.event.position);
+    async fn events_after(
+        &self,
+        connection: &mut PgConnection,
+        position: i64,
+    ) -> Result<Vec<Arc<Recorded>>, ReadError> {
+        let limit = self.pace.batch_events_max;
+        let events = self.tail.after(position, limit);
+        if events.is_empty() {
+            self.surroundings.reader.after(connection, position, limit as i64).await
+        } else {
+            Ok(events)
         }
-        let _ = self.committed.try_send(batch);
+    }
+
+    fn publish(&self, last: i64, committed: Committed<M::Output>) {
+        self.surroundings.head.advance_to(last);
+        self.reached(last);
+        if let Some(channel) = &self.committed {
+            let _ = channel.try_send(committed);
+        }
+    }
+
+    fn reached(&self, position: i64) {
+        self.surroundings.checkpoint.advance_to(position);
+        self.tail.done_up_to(position);
     }
 }
+
+/// synchronous_commit: rows and checkpoint rewind together if the server crashes, and are folded anew.
+/// Plans: the tables grow from empty, and a cached sequential scan would be wrong soon after.
+pub(crate) const SESSION: &[(&str, &str)] = &[
+    ("synchronous_commit", "off"),
+    ("idle_in_transaction_session_timeout", "10s"),
+    ("tcp_keepalives_idle", "5"),
+    ("tcp_keepalives_interval", "2"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];

@@ -8,7 +8,8 @@ use poem_openapi::payload::Json;
 use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseFromParameter, Type};
 use poem_openapi::{Enum, Object, OpenApi};
-use tidings_projections::inbox::{self, Page, Shown};
+use tidings_domain::notification::Category;
+use tidings_projections::inbox::{self, Page, PageQuery, Shown};
 use tidings_projections::log::Cursor;
 
 use super::credentials::{Anyone, Caller};
@@ -48,6 +49,18 @@ impl Parameter for State {
     fn parse(name: &str, text: &str) -> Result<Self, Problem> {
         let expected = "must be active, unread, unseen, read, archived, snoozed or all";
         Self::parse_from_parameter(text).map_err(|_| Problem::at(Kind::Malformed, name, expected))
+    }
+}
+
+/// A category or tag, as an item may have it.
+struct Label(String);
+
+impl Parameter for Label {
+    fn parse(name: &str, text: &str) -> Result<Self, Problem> {
+        let expected = "must have 1 to 64 characters, none of them a control character";
+        let label = Category::new(text.to_owned());
+        label.map_err(|_| Problem::at(Kind::Malformed, name, expected))?;
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -115,6 +128,10 @@ impl Inbox {
         user_id: Path<String>,
         /// Which items; `active` where it is left out.
         state: Query<State>,
+        /// Only items of this category.
+        category: Query<Label>,
+        /// Only items with this tag.
+        tag: Query<Label>,
         /// Items of the page: 1 to 100, 20 where it is left out.
         limit: Query<Limit<LIMIT_MAX>>,
         /// The `next` of the page before.
@@ -125,12 +142,16 @@ impl Inbox {
     ) -> Result<Json<InboxPage>, Problem> {
         let user = parse_user(user_id.0)?;
         caller.principal.require_access_to(&user)?;
-        let limit = limit.0.map_or(LIMIT_DEFAULT, |limit| limit.0);
-        let before = before.0.map(|before| before.0);
+        let query = PageQuery {
+            shown: state.0.map(Into::into).unwrap_or_default(),
+            category: category.0.map(|category| category.0),
+            tag: tag.0.map(|tag| tag.0),
+            before: before.0.map(|before| before.0),
+            limit: limit.0.map_or(LIMIT_DEFAULT, |limit| limit.0),
+        };
         reads.wait_for(min_cursor.0).await?;
-        let shown = state.0.map(Into::into).unwrap_or_default();
         let owner = (caller.principal.tenant().as_str(), user.as_str());
-        let page = inbox::page(&reads.pool, owner, shown, before, limit).await?;
+        let page = inbox::page(&reads.pool, owner, &query).await?;
         Ok(Json(wire_page(&reads, page)?))
     }
 

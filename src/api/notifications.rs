@@ -132,6 +132,7 @@ impl Notifications {
         let ids = [id.to_string()];
         let events = reads.reader.of_aggregates(&reads.pool, Aggregated::TYPE, &ids).await?;
         let overview = Overview::fold(&events)
+            .map_err(|error| Problem::internal(&error))?
             .filter(|overview| overview.created.tenant == *caller.principal.tenant())
             .ok_or_else(|| Problem::new(Kind::NotFound, "there is no such notification"))?;
         Ok(Json(Notification::new(&overview, reads.history.cursor(overview.position))))

@@ -8,6 +8,7 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registr
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
 use tidings_domain::notification::{self, InvalidContent};
+use tidings_projections::inbox::QueryError;
 use tidings_projections::log::{CursorError, Outage, ReadError};
 
 use super::request_id;
@@ -299,6 +300,15 @@ impl From<CursorError> for Problem {
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         if error.is_outage() { Self::unavailable(&error) } else { Self::internal(&error) }
+    }
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Database(database) => database.into(),
+            QueryError::Parked => Self::new(Kind::ProjectionBehind, error.to_string()),
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool};
+use tidings_projections::inbox::Inbox;
+use tidings_projections::read_model;
 
 /// All DDL. It runs at start under an advisory lock, so several nodes may start at once.
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -23,6 +25,8 @@ pub enum DatabaseError {
     Url(sqlx::Error),
     #[error("Postgres cannot be reached: {0}")]
     Unreachable(sqlx::Error),
+    #[error("the tables of a read model cannot be made: {0}")]
+    Prepare(sqlx::Error),
     #[error("the database cannot be migrated: {0}")]
     Migrate(#[from] MigrateError),
 }
@@ -63,5 +67,6 @@ pub async fn open(connect: &PgConnectOptions, connections_max: u32) -> Result<Pg
 pub async fn migrate(connect: &PgConnectOptions) -> Result<(), DatabaseError> {
     let mut connection = connect.connect().await.map_err(DatabaseError::Unreachable)?;
     MIGRATIONS.run(&mut connection).await?;
-    Ok(())
+    // The tables of read models whose fold is new.
+    read_model::prepare::<Inbox>(&mut connection).await.map_err(DatabaseError::Prepare)
 }

@@ -128,7 +128,7 @@ impl App {
         // Before anybody can connect: a tap opened at a position the feed does not start from would miss the
         // difference.
         let reached = tidings_projections::inbox::checkpoint(&pool).await.map_err(StartError::Log)?;
-        gateway.hub.start_at(reached);
+        gateway.hub.start_at(reached.position);
         let (health, mirror_health) = watch::channel(Health::default());
         let readiness = Readiness::new(pool.clone(), history.clone(), mirror_health);
         let tasks = Tasks::spawn(writer, connect, &gateway, reader.clone(), redis, health);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
+use tidings_projections::inbox::Inbox;
 use tidings_projections::log::Reader;
-use tidings_projections::processor::InboxProcessor;
+use tidings_projections::processor::{Activity, Pace, Processor, Surroundings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -37,14 +38,15 @@ impl Tasks {
         let (sender, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (to_mirror, mirrored) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (to_feed, local) = mpsc::channel(COMMITTED_BATCHES_MAX);
-        let processor = InboxProcessor {
+        let surroundings = Surroundings {
             connect: connect.clone(),
             reader: reader.clone(),
             tail: history.tail.clone(),
             head: history.head.clone(),
             checkpoint: history.inbox.clone(),
-            committed: sender,
+            activity: watch::Sender::new(Activity::default()),
         };
+        let inbox: Processor<Inbox> = Processor::new(surroundings, Pace::prompt(), Some(sender));
         let stream = Mirror {
             client: redis.clone(),
             pool: pool.clone(),
@@ -58,7 +60,7 @@ impl Tasks {
         let followers = vec![
             tokio::spawn(log::follow(connect.clone(), pool, history.clone())),
             tokio::spawn(mirror::relay(committed, history, to_mirror, to_feed)),
-            tokio::spawn(processor.run()),
+            tokio::spawn(inbox.run()),
             tokio::spawn(stream.run()),
             tokio::spawn(feed.run()),
         ];

@@ -41,6 +41,8 @@ struct Loaded {
     state: Notification,
     sequence: i64,
     recipient: Option<String>,
+    /// Why its state is not known.
+    unreadable: Option<String>,
 }
 
 /// What one item came to, and whether that took an event.
@@ -143,9 +145,12 @@ impl Commands {
             return Ok(loaded);
         }
         for event in self.reader.of_aggregates(&self.pool, Notification::TYPE, &ids).await? {
-            let Fact::Notification(id, fact) = &event.fact;
-            let aggregate = loaded.entry(*id).or_default();
-            aggregate.state.evolve(fact);
+            let Ok(id) = event.aggregate_id.parse() else { continue };
+            let aggregate = loaded.entry(id).or_default();
+            match event.notification() {
+                Ok((_, fact)) => aggregate.state.evolve(fact),
+                Err(unreadable) => aggregate.unreadable = Some(unreadable.to_string()),
+            }
             aggregate.sequence = event.sequence;
             aggregate.recipient.clone_from(&event.recipient);
         }
@@ -163,6 +168,9 @@ impl Commands {
         check_time(&item.action, clock::now())?;
         let unborn = Loaded::default();
         let loaded = loaded.unwrap_or(&unborn);
+        if let Some(why) = &loaded.unreadable {
+            return Err(CommandError::Fault(why.clone()));
+        }
         let command = Command { issuer: context.principal.issuer(), action: item.action.clone() };
         let events = loaded.state.decide(&command).map_err(CommandError::Refused)?;
         self.job(context, item, loaded, &events, deadline).await

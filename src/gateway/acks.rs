@@ -110,7 +110,7 @@ async fn record(reader: Reader, mut after: i64, up_to: i64) -> i64 {
 
 async fn record_page(reader: &Reader, after: i64, up_to: i64) -> Result<i64, CommandError> {
     let pool = &reader.gateway.pool;
-    if inbox::checkpoint(pool).await? < up_to {
+    if inbox::checkpoint(pool).await?.position < up_to {
         return Err(CommandError::Unavailable("a crash rewound the inbox, which is folded again".into()));
     }
     let changes = inbox::changes_of(pool, reader.owner.pair(), (after, up_to), PAGE).await?;

@@ -8,20 +8,22 @@ use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamReadReply};
 use redis::{AsyncConnectionConfig, Client, RedisError};
 use sqlx::PgPool;
-use tidings_projections::inbox;
+use tidings_projections::inbox::{self, Invalidated};
 use tidings_projections::log::{ReadError, Reader};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Hub;
 use crate::log::History;
-use crate::mirror::{Batch, Entry, STREAM};
+use crate::mirror::{Batch, Entry, STREAM, Version};
 
 const PAGE: usize = 500;
 /// How long a read of the stream blocks, and how long the stream may lag the inbox before Postgres is asked.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// How long after its last own batch a node takes itself for the one that commits the inbox.
 const LOCAL_WINDOW: Duration = Duration::from_millis(50);
+/// How often the generation is looked up where nothing brings word of a new one.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 const RECONNECT_EVERY: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -46,28 +48,32 @@ enum FeedError {
 impl Feed {
     /// Starts where the hub stands, and runs until the task is aborted.
     pub async fn run(mut self) {
-        let mut at = self.hub.position();
+        let mut at = At { position: self.hub.position(), ..At::default() };
         let mut epochs = self.history.watch();
         let mut stream = Stream::default();
         // While this node commits the inbox itself, nothing in the stream is news to it.
         let mut local_until = Instant::now();
+        let mut check = tokio::time::interval(CHECK_EVERY);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if epochs.has_changed().unwrap_or(false) {
                 let first_position = epochs.borrow_and_update().current().first_position;
-                at = at.min(first_position - 1);
+                at.position = at.position.min(first_position - 1);
                 self.hub.begin_epoch(first_position);
             }
             let news = tokio::select! {
                 biased;
+                _ = check.tick() => News::Check,
                 Some(batch) = self.local.recv() => News::Local(batch),
                 () = tokio::time::sleep_until(local_until), if local_until > Instant::now() => continue,
-                read = stream.read(&self.client, at), if local_until <= Instant::now() => News::Stream(read),
+                read = stream.read(&self.client, at.position), if local_until <= Instant::now() => News::Stream(read),
             };
             let step = match news {
+                News::Check => self.meet_generation(&mut at).await,
                 News::Local(batch) => {
-                    let follows = self.dispatch_following(&batch.entries, &mut at);
+                    let (step, follows) = self.take_own(&batch, &mut at).await;
                     local_until = Instant::now() + if follows { LOCAL_WINDOW } else { Duration::ZERO };
-                    Ok(())
+                    step
                 }
                 News::Stream(Ok(ids)) => self.take(ids, &mut at).await,
                 News::Stream(Err(error)) => self.follow_postgres(error, &mut at).await,
@@ -79,25 +85,62 @@ impl Feed {
         }
     }
 
+    /// Learns whether what the inbox showed before still holds, and tells those for whom it does not.
+    async fn meet_generation(&self, at: &mut At) -> Result<(), FeedError> {
+        let Invalidated { generation, valid_from, users } =
+            inbox::invalidated_since(&self.pool, at.generation).await?;
+        if generation > at.generation {
+            // At its start a feed has shown nothing yet.
+            if at.generation > 0 {
+                let everybody = valid_from > at.valid_from;
+                self.hub.begin_generation(generation, (!everybody).then_some(&users));
+            }
+            (at.generation, at.valid_from) = (generation, valid_from);
+        }
+        Ok(())
+    }
+
+    /// A batch that this node has just committed. False where it does not continue what was dispatched.
+    async fn take_own(&self, batch: &Batch, at: &mut At) -> (Result<(), FeedError>, bool) {
+        if batch.generation > at.generation
+            && let Err(error) = self.meet_generation(at).await
+        {
+            return (Err(error), false);
+        }
+        let follows = batch.generation == at.generation && self.dispatch_following(&batch.entries, at);
+        (Ok(()), follows)
+    }
+
     /// What one read of the stream brought; holes are filled from Postgres.
-    async fn take(&self, ids: Vec<StreamId>, at: &mut i64) -> Result<(), FeedError> {
+    async fn take(&self, ids: Vec<StreamId>, at: &mut At) -> Result<(), FeedError> {
         let reached = self.history.inbox.get();
-        if ids.is_empty() && reached > *at {
+        if ids.is_empty() && reached > at.position {
             // The inbox went on while the stream stood still for a whole read.
             return self.read_postgres(at, reached).await;
         }
-        let current = self.history.epochs().current().number;
-        let ours = ids.iter().filter_map(Entry::parse).filter(|(epoch, _)| *epoch == current);
-        let entries: Vec<Entry> = ours.map(|(_, entry)| entry).collect();
-        if entries.is_empty() && !ids.is_empty() {
-            // A stream of another epoch: the mirror will replace it, or this node will learn of the epoch.
-            self.history.refresh(&self.pool).await?;
-            tokio::time::sleep(PATIENCE).await;
+        let epoch = self.history.epochs().current().number;
+        let parsed: Vec<(Version, Entry)> = ids.iter().filter_map(Entry::parse).collect();
+        if parsed.iter().any(|(version, _)| version.generation > at.generation) {
+            self.meet_generation(at).await?;
         }
-        if let Some(first) = entries.first()
-            && first.position > *at + 1
-        {
-            self.read_postgres(at, first.position - 1).await?;
+        let current = Version { epoch, generation: at.generation };
+        let foreign_epoch = parsed.iter().all(|(version, _)| version.epoch != epoch);
+        let ours = parsed.into_iter().filter(|(version, _)| *version == current);
+        let entries: Vec<Entry> = ours.map(|(_, entry)| entry).collect();
+        match entries.first() {
+            None if ids.is_empty() => return Ok(()),
+            None if foreign_epoch => {
+                // A stream of another epoch: the mirror will replace it, or this node will learn of the epoch.
+                self.history.refresh(&self.pool).await?;
+                tokio::time::sleep(PATIENCE).await;
+                return Ok(());
+            }
+            // Another generation's counts: our own inbox has the ones that belong together.
+            None => return self.follow_inbox(at).await,
+            Some(first) if first.position > at.position + 1 => {
+                self.read_postgres(at, first.position - 1).await?;
+            }
+            Some(_) => {}
         }
         if !self.dispatch_following(&entries, at) {
             // Postgres does not have the hole's events yet: its read model was rewound and catches up.
@@ -107,21 +150,28 @@ impl Feed {
     }
 
     /// Without Redis: waits for the inbox to move, then reads what it has.
-    async fn follow_postgres(&self, error: RedisError, at: &mut i64) -> Result<(), FeedError> {
+    async fn follow_postgres(&self, error: RedisError, at: &mut At) -> Result<(), FeedError> {
         tracing::debug!(%error, "the feed reads from Postgres");
-        let _ = tokio::time::timeout(PATIENCE, self.history.inbox.reached(*at + 1)).await;
-        let reached = self.history.inbox.get();
-        if reached > *at { self.read_postgres(at, reached).await } else { Ok(()) }
+        self.follow_inbox(at).await
     }
 
-    async fn read_postgres(&self, at: &mut i64, up_to: i64) -> Result<(), FeedError> {
-        while *at < up_to {
-            let page = (PAGE as i64).min(up_to - *at);
-            let folded = inbox::folded_after(&self.pool, &self.reader, *at, page).await?;
+    async fn follow_inbox(&self, at: &mut At) -> Result<(), FeedError> {
+        let _ = tokio::time::timeout(PATIENCE, self.history.inbox.reached(at.position + 1)).await;
+        let reached = self.history.inbox.get();
+        if reached > at.position { self.read_postgres(at, reached).await } else { Ok(()) }
+    }
+
+    async fn read_postgres(&self, at: &mut At, up_to: i64) -> Result<(), FeedError> {
+        while at.position < up_to {
+            let limit = (PAGE as i64).min(up_to - at.position);
+            let page = inbox::folded_after(&self.pool, &self.reader, at.position, limit).await?;
+            if page.generation > at.generation {
+                self.meet_generation(at).await?;
+            }
             let epochs = self.history.epochs();
-            let entries: Vec<Entry> = folded.iter().map(|folded| Entry::new(folded, &epochs)).collect();
-            if entries.is_empty() {
-                // The read model was rewound by a crash, and is folding the same events again.
+            let entries: Vec<Entry> = page.folded.iter().map(|folded| Entry::new(folded, &epochs)).collect();
+            if entries.is_empty() || page.generation != at.generation {
+                // The read model was rewound by a crash or swapped, and these will be there in a moment.
                 tokio::time::sleep(PATIENCE).await;
                 break;
             }
@@ -131,24 +181,34 @@ impl Feed {
     }
 
     /// Dispatches what continues at `at` without a hole; false where something does not.
-    fn dispatch_following(&self, entries: &[Entry], at: &mut i64) -> bool {
-        let known = entries.partition_point(|entry| entry.position <= *at);
+    fn dispatch_following(&self, entries: &[Entry], at: &mut At) -> bool {
+        let known = entries.partition_point(|entry| entry.position <= at.position);
         let fresh = &entries[known..];
-        let follow = (*at + 1..).zip(fresh).take_while(|(next, entry)| entry.position == *next).count();
+        let follow =
+            (at.position + 1..).zip(fresh).take_while(|(next, entry)| entry.position == *next).count();
         self.dispatch(&fresh[..follow], at);
         follow == fresh.len()
     }
 
-    fn dispatch(&self, entries: &[Entry], at: &mut i64) {
+    fn dispatch(&self, entries: &[Entry], at: &mut At) {
         let Some(last) = entries.last() else { return };
         let epochs = self.history.epochs();
         self.hub.dispatch(entries, |position| epochs.cursor(position));
-        *at = last.position;
+        at.position = last.position;
         self.history.inbox.advance_to(last.position);
     }
 }
 
+/// How far the feed has dispatched, and which generation of the inbox that was.
+#[derive(Default)]
+struct At {
+    position: i64,
+    generation: i64,
+    valid_from: i64,
+}
+
 enum News {
+    Check,
     Local(Arc<Batch>),
     Stream(Result<Vec<StreamId>, RedisError>),
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::frame::{Close, Frame};
 use crate::mirror::Entry;
 use tidings_projections::log::Cursor;
+use tidings_projections::read_model::UserKey;
 
 /// Bytes that may wait for one connection before it counts as too slow.
 const QUEUE_BYTES_MAX: usize = 1 << 20;
@@ -34,13 +35,17 @@ pub enum Queued {
     EpochBegan {
         first_position: i64,
     },
+    /// A new generation of the inbox: what was shown before may have been wrong.
+    GenerationBegan {
+        generation: i64,
+    },
 }
 
 impl Queued {
     fn bytes(&self) -> usize {
         match self {
             Self::Event { frame, .. } => frame.json.len(),
-            Self::EpochBegan { .. } => 0,
+            Self::EpochBegan { .. } | Self::GenerationBegan { .. } => 0,
         }
     }
 }
@@ -190,6 +195,19 @@ impl Hub {
         registry.position = registry.position.min(first_position - 1);
         for outbox in registry.all() {
             outbox.push(Queued::EpochBegan { first_position });
+        }
+    }
+
+    /// Tells these users' connections, or everybody's.
+    pub fn begin_generation(&self, generation: i64, users: Option<&Vec<UserKey>>) {
+        let registry = self.registry();
+        let push = |outbox: &Arc<Outbox>| outbox.push(Queued::GenerationBegan { generation });
+        match users {
+            None => registry.all().for_each(push),
+            Some(users) => {
+                let of = |(tenant, user_id): &UserKey| registry.of(tenant, user_id);
+                users.iter().filter_map(of).flatten().for_each(push);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_projections::inbox::{self, Change, Counts, Standing};
+use tidings_projections::inbox::{self, Change, Counts, QueryError, Standing};
 use tidings_projections::log::{Cursor, CursorError, Epochs};
 
 use super::Gateway;
@@ -21,6 +21,9 @@ use crate::clock;
 const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 const JOIN_POLL: Duration = Duration::from_millis(50);
 const BACKLOG_PAGE: i64 = 200;
+/// Why a client must drop what it has.
+const EPOCH_LOST: &str = "epoch-lost";
+const REBUILT: &str = "rebuilt";
 
 /// What a client asks for when it joins.
 pub struct Join {
@@ -37,6 +40,8 @@ pub struct Session {
     /// Everything up to here was sent.
     position: i64,
     counts: Counts,
+    /// Of the inbox that these were read from.
+    generation: i64,
     /// Where this connection began, or its last reset.
     began_at: i64,
     /// Changes up to this position come from the read model before the tap is read.
@@ -62,6 +67,9 @@ impl Session {
         let tap = gateway.hub.tap(join.owner, clock::new_uuid());
         let joined = tap.position.max(resume_at.unwrap_or(0));
         let standing = wait_for_inbox(&gateway, &tap.owner, joined).await?;
+        // What was shown below `valid_from` may have been wrong.
+        let rebuilt = resume_at.is_some_and(|at| at < standing.valid_from);
+        let resume_at = resume_at.filter(|_| !rebuilt);
         let (position, counts) = match resume_at {
             Some(at) => {
                 let counts = inbox::counts_at(&gateway.pool, &tap.owner.tenant, &tap.owner.user_id, at).await;
@@ -76,8 +84,8 @@ impl Session {
         let welcome =
             Frame::welcome(&connection_id, &tap.owner.user_id, cursor, counts, resumed, heartbeat_ms);
         let mut first = vec![welcome];
-        if lost {
-            first.push(Frame::reset("epoch-lost", cursor, counts));
+        if lost || rebuilt {
+            first.push(Frame::reset(if lost { EPOCH_LOST } else { REBUILT }, cursor, counts));
         }
         let session = Self {
             gateway,
@@ -85,6 +93,7 @@ impl Session {
             taken: VecDeque::new(),
             position,
             counts,
+            generation: standing.generation,
             began_at: position,
             backlog_up_to: resumed.then_some(standing.position),
             answers: VecDeque::new(),
@@ -196,9 +205,15 @@ impl Session {
                     if !frames.is_empty() {
                         return Ok(frames);
                     }
-                    frames.push(Box::pin(self.reset_to_epoch()).await?);
+                    frames.push(Box::pin(self.reset(EPOCH_LOST, 0)).await?);
                 }
-                Queued::Event { .. } | Queued::EpochBegan { .. } => {}
+                Queued::GenerationBegan { generation } if self.generation < *generation => {
+                    if !frames.is_empty() {
+                        return Ok(frames);
+                    }
+                    frames.push(Box::pin(self.reset(REBUILT, self.position)).await?);
+                }
+                Queued::Event { .. } | Queued::EpochBegan { .. } | Queued::GenerationBegan { .. } => {}
             }
             self.taken.pop_front();
         }
@@ -223,12 +238,13 @@ impl Session {
         frames
     }
 
-    /// This client has seen a history that is gone; what is true now begins at the new epoch.
-    async fn reset_to_epoch(&mut self) -> Result<Frame, Close> {
-        let standing = wait_for_inbox(&self.gateway, &self.tap.owner, 0).await?;
-        (self.position, self.counts) = (standing.position, standing.counts);
+    /// This client has seen what is no longer true; what is begins where the inbox stands, at `position` or beyond.
+    async fn reset(&mut self, reason: &str, position: i64) -> Result<Frame, Close> {
+        let standing = wait_for_inbox(&self.gateway, &self.tap.owner, position).await?;
+        (self.position, self.counts, self.generation) =
+            (standing.position, standing.counts, standing.generation);
         self.began_at = self.position;
-        Ok(Frame::reset("epoch-lost", self.gateway.history.cursor(self.position), self.counts))
+        Ok(Frame::reset(reason, self.gateway.history.cursor(self.position), self.counts))
     }
 
     fn sync_frame(&self) -> Frame {
@@ -247,7 +263,7 @@ async fn wait_for_inbox(gateway: &Gateway, owner: &Owner, position: i64) -> Resu
         loop {
             let standing = inbox::standing(&gateway.pool, &owner.tenant, &owner.user_id).await?;
             if standing.position >= position {
-                return Ok::<_, sqlx::Error>(standing);
+                return Ok::<_, QueryError>(standing);
             }
             // Where a crash rewound the read model this node remembers more than there is: poll, do not spin.
             if gateway.history.inbox.get() >= position {
@@ -264,8 +280,9 @@ async fn wait_for_inbox(gateway: &Gateway, owner: &Owner, position: i64) -> Resu
     }
 }
 
-/// The database is away: the client comes back with its cursor.
-fn unavailable(error: sqlx::Error) -> Close {
+/// The database is away, or the user is parked: the client comes back with its cursor.
+fn unavailable(error: impl Into<QueryError>) -> Close {
+    let error = error.into();
     tracing::warn!(%error, "a session cannot read the inbox");
     Close::GoingAway
 }

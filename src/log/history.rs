@@ -67,7 +67,7 @@ impl History {
     pub async fn inbox_reached(&self, pool: &PgPool, position: i64) -> Result<(), sqlx::Error> {
         loop {
             self.inbox.reached(position).await;
-            if inbox::checkpoint(pool).await? >= position {
+            if inbox::checkpoint(pool).await?.position >= position {
                 return Ok(());
             }
             tokio::time::sleep(REWOUND_POLL).await;

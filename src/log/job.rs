@@ -64,8 +64,8 @@ impl JobEvent {
         // The name is a column already.
         members.shift_remove("type");
         let place = Place { aggregate_id: &event.aggregate_id, sequence, event_type: &event.event_type };
+        let stored_payload = codec.seal(place, tenant, recipient, &members).await?;
         Ok(Self {
-            stored_payload: codec.seal(place, tenant, recipient, &members).await?,
             stored_metadata: event.metadata.to_string(),
             open: Recorded {
                 position: 0,
@@ -79,8 +79,10 @@ impl JobEvent {
                 event_version: event.event_version.clone(),
                 payload: Value::Object(members),
                 metadata: event.metadata.clone(),
+                stored_bytes: stored_payload.len(),
                 fact,
             },
+            stored_payload,
         })
     }
 

@@ -1,12 +1,20 @@
 //! One entry of the stream, a public contract: other services may read it with consumer groups.
 //!
-//! Fields: `epoch` (first, always), `tenant`, `type`, `event` (the envelope as `/v1/events` lists it), and
+//! Fields: `epoch` and `generation` (first, always), `tenant`, `type`, `event` (the envelope as `/v1/events` lists it), and
 //! where the event concerns a user `user_id`; where it changed his inbox also `unread`, `unseen`, `item`.
 
 use redis::ScriptInvocation;
 use redis::streams::StreamId;
 use tidings_projections::inbox::{Counts, Folded};
 use tidings_projections::log::Epochs;
+
+/// Which history an entry belongs to, and which reading of it: the epoch of the log, and the generation of the inbox
+/// that its counts and item come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    pub epoch: i64,
+    pub generation: i64,
+}
 
 /// What live inboxes need of an entry.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,8 +49,8 @@ impl Entry {
         }
     }
 
-    /// The entry and its epoch; `None` for something that Tidings did not write.
-    pub fn parse(id: &StreamId) -> Option<(i64, Self)> {
+    /// The entry with its version; `None` for something that Tidings did not write.
+    pub fn parse(id: &StreamId) -> Option<(Version, Self)> {
         let position = id.id.strip_suffix("-0")?.parse().ok()?;
         let changed = match id.get("item") {
             Some(item) => Some(Changed {
@@ -52,15 +60,17 @@ impl Entry {
             None => None,
         };
         let (tenant, event_type, user_id) = (id.get("tenant")?, id.get("type")?, id.get("user_id"));
-        Some((id.get("epoch")?, Self { position, tenant, event_type, user_id, changed }))
+        let version = Version { epoch: id.get("epoch")?, generation: id.get("generation")? };
+        Some((version, Self { position, tenant, event_type, user_id, changed }))
     }
 
     /// Adds the entry to the call of `append.lua`: how many words follow, then names and values in turn.
     /// `envelope` is the event as JSON.
-    pub fn add_to(&self, call: &mut ScriptInvocation<'_>, epoch: i64, envelope: &str) {
+    pub fn add_to(&self, call: &mut ScriptInvocation<'_>, version: Version, envelope: &str) {
         let optional = usize::from(self.user_id.is_some()) + 3 * usize::from(self.changed.is_some());
-        call.arg(2 * (4 + optional));
-        call.arg("epoch").arg(epoch).arg("tenant").arg(&self.tenant);
+        call.arg(2 * (5 + optional));
+        call.arg("epoch").arg(version.epoch).arg("generation").arg(version.generation);
+        call.arg("tenant").arg(&self.tenant);
         call.arg("type").arg(&self.event_type).arg("event").arg(envelope);
         if let Some(user_id) = &self.user_id {
             call.arg("user_id").arg(user_id);

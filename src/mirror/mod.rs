@@ -7,7 +7,7 @@
 mod entry;
 mod relay;
 
-pub use entry::{Changed, Entry};
+pub use entry::{Changed, Entry, Version};
 pub use relay::{Batch, relay};
 
 use std::ops::Range;
@@ -19,6 +19,7 @@ use redis::{AsyncConnectionConfig, Client, RedisError, Script};
 use sqlx::PgPool;
 use tidings_projections::inbox;
 use tidings_projections::log::{ReadError, Reader};
+use tidings_projections::read_model::Checkpoint;
 use tokio::sync::mpsc;
 
 use crate::log::History;
@@ -61,6 +62,8 @@ enum Pushed {
     Newer {
         epoch: i64,
     },
+    /// It carries a newer generation of the inbox than this: nodes that have that one go on with it.
+    NewerGeneration,
 }
 
 pub struct Mirror {
@@ -137,10 +140,13 @@ impl Mirror {
         connection: &mut Option<MultiplexedConnection>,
         batches: &[Arc<Batch>],
     ) -> Result<(), MirrorError> {
-        let entries: Vec<Outgoing<'_>> = batches.iter().flat_map(|batch| batch.outgoing()).collect();
         let connection = self.connected(connection).await?;
-        for run in runs(&entries) {
-            self.push_run(connection, run).await?;
+        // A new generation begins with a batch, so each call is of one.
+        for batches in batches.chunk_by(|one, next| one.generation == next.generation) {
+            let entries: Vec<Outgoing<'_>> = batches.iter().flat_map(|batch| batch.outgoing()).collect();
+            for run in runs(&entries) {
+                self.push_run(connection, batches[0].generation, run).await?;
+            }
         }
         Ok(())
     }
@@ -148,10 +154,11 @@ impl Mirror {
     async fn push_run(
         &self,
         connection: &mut MultiplexedConnection,
+        generation: i64,
         entries: &[Outgoing<'_>],
     ) -> Result<(), MirrorError> {
-        match self.push(connection, entries, false).await? {
-            Pushed::Ok => Ok(()),
+        match self.push(connection, generation, entries, false).await? {
+            Pushed::Ok | Pushed::NewerGeneration => Ok(()),
             Pushed::Gap { top } if entries.last().is_none_or(|last| last.1.position <= top) => Ok(()),
             Pushed::Gap { top } => self.refill(connection, top).await,
             Pushed::Foreign => self.begin(connection).await,
@@ -165,47 +172,48 @@ impl Mirror {
     async fn check(&mut self, connection: &mut Option<MultiplexedConnection>) -> Result<(), MirrorError> {
         let connection = self.connected(connection).await?;
         let stood_at = self.stands_at.take();
-        match self.push(connection, &[], false).await? {
-            Pushed::Gap { top } if inbox::checkpoint(&self.pool).await? > top => {
+        let Checkpoint { position: reached, generation } = inbox::checkpoint(&self.pool).await?;
+        match self.push(connection, generation, &[], false).await? {
+            Pushed::Gap { top } if reached > top => {
                 self.stands_at = Some(top);
                 if stood_at == Some(top) { self.refill(connection, top).await } else { Ok(()) }
             }
-            Pushed::Foreign if inbox::checkpoint(&self.pool).await? > 0 => self.begin(connection).await,
+            Pushed::Foreign if reached > 0 => self.begin(connection).await,
             Pushed::Newer { epoch } => self.meet_newer(epoch).await,
-            Pushed::Ok | Pushed::Gap { .. } | Pushed::Foreign => Ok(()),
+            Pushed::Ok | Pushed::Gap { .. } | Pushed::Foreign | Pushed::NewerGeneration => Ok(()),
         }
     }
 
     async fn begin(&self, connection: &mut MultiplexedConnection) -> Result<(), MirrorError> {
-        let reached = inbox::checkpoint(&self.pool).await?;
+        let reached = inbox::checkpoint(&self.pool).await?.position;
         let from = (reached - KEPT_ENTRIES).max(0);
         let page = self.page(from).await?;
         let Some(last) = page.entries.last().map(|e| e.position) else { return Ok(()) };
         let outgoing: Vec<Outgoing<'_>> = page.outgoing().collect();
         let Some(run) = runs(&outgoing).next() else { return Ok(()) };
         let last = run.last().map_or(last, |(_, entry)| entry.position);
-        match self.push(connection, run, true).await? {
+        match self.push(connection, page.generation, run, true).await? {
             Pushed::Ok => self.refill(connection, last).await,
             Pushed::Gap { top } => self.refill(connection, top).await,
-            Pushed::Foreign => Ok(()),
+            Pushed::Foreign | Pushed::NewerGeneration => Ok(()),
             Pushed::Newer { epoch } => self.meet_newer(epoch).await,
         }
     }
 
     /// Copies what the stream lacks up to where the inbox is now; what comes after arrives by itself.
     async fn refill(&self, connection: &mut MultiplexedConnection, mut top: i64) -> Result<(), MirrorError> {
-        let reached = inbox::checkpoint(&self.pool).await?;
+        let reached = inbox::checkpoint(&self.pool).await?.position;
         while top < reached {
             let page = self.page(top).await?;
             let Some(last) = page.entries.last().map(|e| e.position) else { return Ok(()) };
             let outgoing: Vec<Outgoing<'_>> = page.outgoing().collect();
             let Some(run) = runs(&outgoing).next() else { return Ok(()) };
             let last = run.last().map_or(last, |(_, entry)| entry.position);
-            top = match self.push(connection, run, false).await? {
+            top = match self.push(connection, page.generation, run, false).await? {
                 Pushed::Ok => last,
                 // A rival was faster, or Redis was flushed: go on from where it stands, or at the next check.
                 Pushed::Gap { top: theirs } if theirs != top => theirs,
-                Pushed::Gap { .. } | Pushed::Foreign => return Ok(()),
+                Pushed::Gap { .. } | Pushed::Foreign | Pushed::NewerGeneration => return Ok(()),
                 Pushed::Newer { epoch } => return self.meet_newer(epoch).await,
             };
         }
@@ -213,8 +221,8 @@ impl Mirror {
     }
 
     async fn page(&self, after: i64) -> Result<Batch, MirrorError> {
-        let folded = inbox::folded_after(&self.pool, &self.reader, after, REFILL_PAGE).await?;
-        Ok(Batch::new(folded, &self.history.epochs()))
+        let page = inbox::folded_after(&self.pool, &self.reader, after, REFILL_PAGE).await?;
+        Ok(Batch::new(page.generation, page.folded, &self.history.epochs()))
     }
 
     /// A greater epoch in the stream is either one this node has not heard of yet, or proof that its database
@@ -230,25 +238,27 @@ impl Mirror {
     async fn push(
         &self,
         connection: &mut MultiplexedConnection,
+        generation: i64,
         entries: &[Outgoing<'_>],
         begin: bool,
     ) -> Result<Pushed, RedisError> {
         let script = Script::new(include_str!("append.lua"));
         let epochs = self.history.epochs();
-        let epoch = epochs.current().number;
+        let version = Version { epoch: epochs.current().number, generation };
         // Without entries the call only asks: no stream ends at -2, so it answers with its top.
         let first = entries.first().map_or(-1, |e| e.1.position);
         let keep = entries.last().map_or(0, |e| (e.1.position - KEPT_ENTRIES).max(0));
         let mut call = script.key(STREAM);
-        call.arg(epoch).arg(first).arg(keep).arg(if begin { "1" } else { "0" });
+        call.arg(version.epoch).arg(generation).arg(first).arg(keep).arg(if begin { "1" } else { "0" });
         for (folded, entry) in entries {
-            entry.add_to(&mut call, epoch, &folded.event.to_json(&epochs));
+            entry.add_to(&mut call, version, &folded.event.to_json(&epochs));
         }
         let (verdict, theirs, top): (String, i64, i64) = call.invoke_async(connection).await?;
         Ok(match verdict.as_str() {
             "ok" => Pushed::Ok,
             "gap" => Pushed::Gap { top },
             "newer" => Pushed::Newer { epoch: theirs },
+            "newer-generation" => Pushed::NewerGeneration,
             _ => Pushed::Foreign,
         })
     }

@@ -15,6 +15,8 @@ use crate::log::History;
 
 /// A committed batch with its entries, which are made once for both.
 pub struct Batch {
+    /// Of the inbox that made the changes.
+    pub generation: i64,
     pub folded: Vec<Folded>,
     pub entries: Vec<Entry>,
 }
@@ -23,9 +25,9 @@ pub struct Batch {
 pub type Outgoing<'a> = (&'a Folded, &'a Entry);
 
 impl Batch {
-    pub fn new(folded: Vec<Folded>, epochs: &Epochs) -> Self {
+    pub fn new(generation: i64, folded: Vec<Folded>, epochs: &Epochs) -> Self {
         let entries = folded.iter().map(|folded| Entry::new(folded, epochs)).collect();
-        Self { folded, entries }
+        Self { generation, folded, entries }
     }
 
     pub fn outgoing(&self) -> impl Iterator<Item = Outgoing<'_>> {
@@ -35,13 +37,13 @@ impl Batch {
 
 /// Runs until the projector is gone.
 pub async fn relay(
-    mut committed: mpsc::Receiver<Committed>,
+    mut committed: mpsc::Receiver<Committed<Vec<Folded>>>,
     history: History,
     mirror: mpsc::Sender<Arc<Batch>>,
     feed: mpsc::Sender<Arc<Batch>>,
 ) {
-    while let Some(folded) = committed.recv().await {
-        let batch = Arc::new(Batch::new(folded, &history.epochs()));
+    while let Some(Committed { generation, output }) = committed.recv().await {
+        let batch = Arc::new(Batch::new(generation, output, &history.epochs()));
         let _ = feed.try_send(batch.clone());
         if mirror.try_send(batch).is_err() {
             tracing::warn!("the mirror is behind; it will refill from the log");

@@ -33,6 +33,7 @@ async fn everything_is_marked_and_only_what_changed_is_counted() {
     service.mark(&ids[1], "unread").await;
     let cancelled = service.create("alice").await;
     service.mark(&cancelled, "cancel").await;
+    assert_eq!(service.counts("alice").await, (1, 1), "the inbox is there before the socket is");
 
     let (mut socket, _) = Socket::of(&service, "alice").await;
     let read = service.post(&all("read"), &Value::Null).await.expect(200);

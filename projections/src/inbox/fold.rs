@@ -8,7 +8,8 @@ use tidings_domain::notification::{Created, Event};
 use uuid::Uuid;
 
 use super::item::{Change, Counts, Ended, Fixed, Item, ItemState};
-use crate::log::{Fact, Recorded};
+use crate::log::{Recorded, Unreadable};
+use crate::read_model::UserKey;
 
 /// An event that was folded in, with the change it made where it made one.
 #[derive(Clone, Debug)]
@@ -17,17 +18,17 @@ pub struct Folded {
     pub change: Option<Change>,
 }
 
-/// The log contradicts itself; no retry helps.
+/// The log contradicts itself or is damaged; no retry helps.
 #[derive(Debug, thiserror::Error)]
 pub enum FoldError {
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     #[error("position {position}: {event} of a notification that was never created")]
     NoItem { position: i64, event: String },
     #[error("position {position}: {event} names no recipient")]
     NoRecipient { position: i64, event: String },
 }
 
-/// Tenant and user.
-pub(super) type UserKey = (String, String);
 /// Tenant, user and notification.
 pub(super) type ItemKey = (String, String, Uuid);
 
@@ -35,7 +36,8 @@ pub(super) type ItemKey = (String, String, Uuid);
 #[derive(Default)]
 pub(super) struct Rows {
     pub items: HashMap<ItemKey, ItemState>,
-    pub counters: HashMap<UserKey, Counts>,
+    /// With the last event of the batch that touched them.
+    pub counters: HashMap<UserKey, (Counts, Option<i64>)>,
     /// Items that this batch creates.
     pub made: HashSet<ItemKey>,
     /// Items that stood before and were changed.
@@ -44,7 +46,7 @@ pub(super) struct Rows {
 
 /// The item an event alters, unless it creates it or alters none.
 pub(super) fn altered_item(event: &Recorded) -> Option<ItemKey> {
-    let Fact::Notification(id, fact) = &event.fact;
+    let (id, fact) = event.notification().ok()?;
     match fact {
         Event::Created(_)
         | Event::DeliverySucceeded { .. }
@@ -66,9 +68,9 @@ pub(super) fn altered_item(event: &Recorded) -> Option<ItemKey> {
 }
 
 impl Rows {
-    /// Folds one event; the answer is what its user sees of it, if anything.
+    /// Folds one event; the answer is what its user sees of it, if anything. An error leaves the rows as they were.
     pub fn fold(&mut self, event: &Recorded) -> Result<Option<Change>, FoldError> {
-        let Fact::Notification(id, fact) = &event.fact;
+        let (id, fact) = event.notification()?;
         let user_id = event.recipient.clone().ok_or_else(|| FoldError::NoRecipient {
             position: event.position,
             event: event.event_type.clone(),
@@ -90,7 +92,7 @@ impl Rows {
         let was_listed = item.listed.is_some();
         alter(item, event, fact);
         let (after, state) = (item.counts(), item.clone());
-        let counts = self.count(&key, before, after);
+        let counts = self.count(&key, event.position, before, after);
         Ok((was_listed || state.listed.is_some()).then(|| change(event, key, state, counts)))
     }
 
@@ -100,6 +102,8 @@ impl Rows {
         let state = ItemState {
             listed: created.deliver_at.is_none().then_some(event.position),
             position: event.position,
+            category: fixed.category.as_deref().map(Arc::from),
+            tags: fixed.tags.into(),
             content: content.into(),
             seen_at: None,
             read_at: None,
@@ -107,14 +111,21 @@ impl Rows {
             snoozed_until: None,
             ended: None,
         };
-        let counts = self.count(&key, Counts::default(), state.counts());
+        let counts = self.count(&key, event.position, Counts::default(), state.counts());
         self.made.insert(key.clone());
         self.items.insert(key.clone(), state.clone());
         state.listed.is_some().then(|| change(event, key, state, counts))
     }
 
-    fn count(&mut self, (tenant, user_id, _): &ItemKey, before: Counts, after: Counts) -> Counts {
-        let counts = self.counters.entry((tenant.clone(), user_id.clone())).or_default();
+    fn count(
+        &mut self,
+        (tenant, user_id, _): &ItemKey,
+        position: i64,
+        before: Counts,
+        after: Counts,
+    ) -> Counts {
+        let (counts, touched) = self.counters.entry((tenant.clone(), user_id.clone())).or_default();
+        *touched = Some(position);
         counts.unread += after.unread - before.unread;
         counts.unseen += after.unseen - before.unseen;
         *counts

@@ -45,6 +45,8 @@ pub struct ItemState {
     pub listed: Option<i64>,
     /// Its last change.
     pub position: i64,
+    pub category: Option<Arc<str>>,
+    pub tags: Arc<[String]>,
     /// [`Fixed`] as JSON.
     pub content: Arc<str>,
     pub seen_at: Option<OffsetDateTime>,
@@ -54,17 +56,33 @@ pub struct ItemState {
     pub ended: Option<Ended>,
 }
 
+/// Which lists show an item: three times the place (0 active, 1 archived, 2 snoozed) plus the state (0 unseen,
+/// 1 seen, 2 read). A list is a merge of whole shelves, so a page of it never walks past what it does not show.
+pub type Shelf = i16;
+
 impl ItemState {
+    /// `None` while it is scheduled, and after its end.
+    pub fn shelf(&self) -> Option<Shelf> {
+        if self.listed.is_none() || self.ended.is_some() {
+            return None;
+        }
+        let place = match (self.archived_at, self.snoozed_until) {
+            (Some(_), _) => 1,
+            (None, Some(_)) => 2,
+            (None, None) => 0,
+        };
+        let state = match (self.seen_at, self.read_at) {
+            (_, Some(_)) => 2,
+            (Some(_), None) => 1,
+            (None, None) => 0,
+        };
+        Some(place * 3 + state)
+    }
+
     /// What this item adds to its user's counts: nothing unless it is visible, not archived and not snoozed.
     pub(super) fn counts(&self) -> Counts {
-        let active = self.listed.is_some()
-            && self.ended.is_none()
-            && self.archived_at.is_none()
-            && self.snoozed_until.is_none();
-        Counts {
-            unread: i64::from(active && self.read_at.is_none()),
-            unseen: i64::from(active && self.seen_at.is_none()),
-        }
+        let shelf = self.shelf();
+        Counts { unread: i64::from(matches!(shelf, Some(0 | 1))), unseen: i64::from(shelf == Some(0)) }
     }
 }
 

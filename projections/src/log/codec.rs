@@ -76,6 +76,11 @@ impl Codec {
         Ok(serde_json::to_string(&stored).expect("strings and JSON values always serialise"))
     }
 
+    /// The key that a stored payload is sealed with, if it is sealed.
+    pub fn key_of(stored: &Value) -> Option<i64> {
+        stored.get(SEALED)?["key"].as_i64()
+    }
+
     /// The payload as it was before sealing. Where the key was destroyed the personal members are gone, and
     /// that is no error: the person asked to be forgotten.
     pub async fn open(&self, place: Place<'_>, stored: Value) -> Result<Value, CodecError> {

@@ -144,6 +144,25 @@ impl KeyRing {
         Ok(key)
     }
 
+    /// Brings keys into the cache with one query, for a reader that is about to open many payloads.
+    pub async fn fetch(&self, mut ids: Vec<i64>) -> Result<(), KeyError> {
+        {
+            let cache = self.cache();
+            ids.retain(|id| !cache.by_id.contains(id));
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        // A single key is found as fast by the one who asks for it.
+        if ids.len() < 2 {
+            return Ok(());
+        }
+        // One that cannot be unwrapped is told when it is asked for by itself.
+        for key in self.store.load_many(&ids).await?.into_iter().flatten() {
+            self.cache().by_id.put(key.id, Arc::new(key));
+        }
+        Ok(())
+    }
+
     /// Drops what is cached: after a change of epoch the table may hold other keys.
     pub fn clear(&self) {
         let mut cache = self.cache();
@@ -239,6 +258,15 @@ impl KeyStore {
                 .fetch_optional(&self.pool)
                 .await?;
         row.map(|row| self.unwrap(&row)).transpose()
+    }
+
+    async fn load_many(&self, ids: &[i64]) -> Result<Vec<Result<RecipientKey, KeyError>>, KeyError> {
+        let rows: Vec<KeyRow> =
+            sqlx::query_as("SELECT id, tenant, recipient, wrapped FROM recipient_keys WHERE id = ANY ($1)")
+                .bind(ids)
+                .fetch_all(&self.pool)
+                .await?;
+        Ok(rows.iter().map(|row| self.unwrap(row)).collect())
     }
 
     fn unwrap(&self, row: &KeyRow) -> Result<RecipientKey, KeyError> {

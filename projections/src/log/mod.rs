@@ -8,10 +8,13 @@ mod reader;
 mod recorded;
 mod tail;
 
+/// Stored payload after which a batch of events ends: what it may cost in memory.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+
 pub use codec::Codec;
 pub use cursor::{Cursor, CursorError, Epoch, Epochs};
 pub use keys::{KeyError, KeyRing, MasterKey};
 pub use outage::Outage;
 pub use reader::{Filter, Listed, ReadError, Reader, position_at};
-pub use recorded::{Fact, Recorded};
-pub use tail::{Tail, Watermark};
+pub use recorded::{Fact, Recorded, Unreadable};
+pub use tail::{Tail, TailReader, Watermark};

@@ -49,8 +49,8 @@ impl Outage for ReadError {
     fn is_outage(&self) -> bool {
         match self {
             Self::Database(database) => database.is_outage(),
-            Self::Codec(codec) => codec.is_outage(),
-            Self::Hole { .. } | Self::Decode { .. } => false,
+            Self::Key(key) => key.is_outage(),
+            Self::Hole { .. } | Self::Unknown { .. } | Self::Unreadable(_) => false,
         }
     }
 }

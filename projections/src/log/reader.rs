@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use cqrs_es::persist::{EventUpcaster, SerializedEvent};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sqlx::PgExecutor;
 use tidings_domain::notification::{DecodeError, Notification};
 use tidings_domain::upcast;
 use time::OffsetDateTime;
 
 use super::codec::{Codec, CodecError, Place};
-use super::{Fact, Recorded};
+use super::keys::KeyError;
+use super::{BATCH_BYTES_MAX, Fact, Recorded, Unreadable};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -20,10 +21,12 @@ pub enum ReadError {
     #[error("position {expected} is missing from the log, {found} follows")]
     Hole { expected: i64, found: i64 },
     #[error(transparent)]
-    Codec(#[from] CodecError),
+    Key(#[from] KeyError),
     /// Halts a projector: see [`Fact::decode`].
     #[error("position {position}: {source}")]
-    Decode { position: i64, source: DecodeError },
+    Unknown { position: i64, source: DecodeError },
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
 }
 
 /// Events that one page of a listing looks at, where it asks neither for one user's nor for one aggregate's.
@@ -63,6 +66,7 @@ struct EventRow {
     event_version: String,
     payload: Value,
     metadata: Value,
+    stored_bytes: i32,
 }
 
 #[derive(Clone)]
@@ -80,7 +84,7 @@ impl Reader {
         &self.codec
     }
 
-    /// At most `limit` events that follow `position` directly, without a hole.
+    /// At most `limit` events that follow `position` directly, without a hole; fewer where they are large.
     pub async fn after(
         &self,
         executor: impl PgExecutor<'_>,
@@ -89,11 +93,15 @@ impl Reader {
     ) -> Result<Vec<Arc<Recorded>>, ReadError> {
         let rows: Vec<EventRow> = sqlx::query_as(
             "SELECT position, recorded_at, tenant, recipient, aggregate_type, aggregate_id, sequence,
-                    event_type, event_version, payload, metadata
-               FROM events WHERE position > $1 ORDER BY position LIMIT $2",
+                    event_type, event_version, payload, metadata, pg_column_size(payload) AS stored_bytes
+               FROM (SELECT *, sum(pg_column_size(payload)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING)
+                               - pg_column_size(payload) AS bytes_before
+                       FROM events WHERE position > $1 ORDER BY position LIMIT $2) e
+              WHERE bytes_before < $3 ORDER BY position",
         )
         .bind(position)
         .bind(limit)
+        .bind(BATCH_BYTES_MAX as i64)
         .fetch_all(executor)
         .await?;
         for (expected, row) in (position + 1..).zip(&rows) {
@@ -148,7 +156,7 @@ impl Reader {
     ) -> Result<Vec<Arc<Recorded>>, ReadError> {
         let rows: Vec<EventRow> = sqlx::query_as(
             "SELECT position, recorded_at, tenant, recipient, aggregate_type, aggregate_id, sequence,
-                    event_type, event_version, payload, metadata
+                    event_type, event_version, payload, metadata, pg_column_size(payload) AS stored_bytes
                FROM events WHERE aggregate_type = $1 AND aggregate_id = ANY ($2)
               ORDER BY aggregate_id, sequence",
         )
@@ -160,6 +168,7 @@ impl Reader {
     }
 
     async fn decode_all(&self, rows: Vec<EventRow>) -> Result<Vec<Arc<Recorded>>, ReadError> {
+        self.codec.keys().fetch(rows.iter().filter_map(|row| Codec::key_of(&row.payload)).collect()).await?;
         let mut events = Vec::with_capacity(rows.len());
         for row in rows {
             events.push(Arc::new(self.decode(row).await?));
@@ -167,10 +176,15 @@ impl Reader {
         Ok(events)
     }
 
-    async fn decode(&self, row: EventRow) -> Result<Recorded, ReadError> {
+    /// Damage is part of the answer, as a fact: it concerns one recipient, and must not stop the others.
+    async fn decode(&self, mut row: EventRow) -> Result<Recorded, ReadError> {
         let place =
             Place { aggregate_id: &row.aggregate_id, sequence: row.sequence, event_type: &row.event_type };
-        let payload = self.codec.open(place, row.payload).await?;
+        let payload = match self.codec.open(place, row.payload.take()).await {
+            Ok(payload) => payload,
+            Err(CodecError::Key(error @ KeyError::Database(_))) => return Err(error.into()),
+            Err(damage) => return Ok(row.unreadable(damage.to_string())),
+        };
         let SerializedEvent { event_version, payload, .. } = upcast::upcast(
             &self.upcasters,
             SerializedEvent {
@@ -184,22 +198,40 @@ impl Reader {
             },
         );
         let fact =
-            Fact::decode(&row.aggregate_type, &row.aggregate_id, &row.event_type, &event_version, &payload)
-                .map_err(|source| ReadError::Decode { position: row.position, source })?;
-        Ok(Recorded {
-            position: row.position,
-            recorded_at: row.recorded_at,
-            tenant: row.tenant,
-            recipient: row.recipient,
-            aggregate_type: row.aggregate_type,
-            aggregate_id: row.aggregate_id,
-            sequence: row.sequence,
-            event_type: row.event_type,
-            event_version,
+            Fact::decode(&row.aggregate_type, &row.aggregate_id, &row.event_type, &event_version, &payload);
+        let fact = match fact {
+            Ok(fact) => fact,
+            Err(source @ DecodeError::Unknown { .. }) => {
+                return Err(ReadError::Unknown { position: row.position, source });
+            }
+            Err(malformed @ DecodeError::Malformed { .. }) => Fact::Unreadable(malformed.to_string()),
+        };
+        row.event_version = event_version;
+        Ok(row.recorded(payload, fact))
+    }
+}
+
+impl EventRow {
+    fn unreadable(self, why: String) -> Recorded {
+        self.recorded(Value::Object(Map::new()), Fact::Unreadable(why))
+    }
+
+    fn recorded(self, payload: Value, fact: Fact) -> Recorded {
+        Recorded {
+            position: self.position,
+            recorded_at: self.recorded_at,
+            tenant: self.tenant,
+            recipient: self.recipient,
+            aggregate_type: self.aggregate_type,
+            aggregate_id: self.aggregate_id,
+            sequence: self.sequence,
+            event_type: self.event_type,
+            event_version: self.event_version,
             payload,
-            metadata: row.metadata,
+            metadata: self.metadata,
+            stored_bytes: usize::try_from(self.stored_bytes).unwrap_or_default(),
             fact,
-        })
+        }
     }
 }
 
@@ -220,7 +252,7 @@ async fn of_aggregate(
     let Some(aggregate_type) = aggregate_type_of(id) else { return Ok((Vec::new(), Some(up_to))) };
     let rows: Vec<EventRow> = sqlx::query_as(
         "SELECT position, recorded_at, tenant, recipient, aggregate_type, aggregate_id, sequence,
-                event_type, event_version, payload, metadata
+                event_type, event_version, payload, metadata, pg_column_size(payload) AS stored_bytes
            FROM events
           WHERE aggregate_type = $1 AND aggregate_id = $2 AND tenant = $3 AND position > $4 AND position <= $5
             AND ($6::text IS NULL OR recipient = $6)
@@ -256,7 +288,7 @@ async fn of_user(
     let looked_at_max = if event_type.is_some() { PICKED_MAX } else { limit };
     let mut rows: Vec<EventRow> = sqlx::query_as(
         "SELECT position, recorded_at, tenant, recipient, aggregate_type, aggregate_id, sequence,
-                event_type, event_version, payload, metadata
+                event_type, event_version, payload, metadata, pg_column_size(payload) AS stored_bytes
            FROM events
           WHERE tenant = $1 AND recipient = $2 AND position > $3 AND position <= $4
           ORDER BY position LIMIT $5",
@@ -286,7 +318,7 @@ async fn scan(
     let up_to = up_to.min(after.saturating_add(SCANNED_MAX));
     let rows: Vec<EventRow> = sqlx::query_as(
         "SELECT position, recorded_at, tenant, recipient, aggregate_type, aggregate_id, sequence,
-                event_type, event_version, payload, metadata
+                event_type, event_version, payload, metadata, pg_column_size(payload) AS stored_bytes
            FROM events
           WHERE position > $1 AND position <= $2 AND tenant = $3 AND ($4::text IS NULL OR event_type = $4)
           ORDER BY position LIMIT $5",

@@ -24,6 +24,8 @@ pub struct Recorded {
     /// Opened and upcast.
     pub payload: Value,
     pub metadata: Value,
+    /// What the stored payload takes: the measure of a batch.
+    pub stored_bytes: usize,
     pub fact: Fact,
 }
 
@@ -31,6 +33,8 @@ pub struct Recorded {
 #[derive(Clone, Debug)]
 pub enum Fact {
     Notification(NotificationId, Event),
+    /// What is stored cannot be read: a broken seal, a payload that is not what its version says.
+    Unreadable(String),
 }
 
 impl Fact {
@@ -66,6 +70,13 @@ impl Fact {
     }
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("position {position} cannot be read: {why}")]
+pub struct Unreadable {
+    pub position: i64,
+    pub why: String,
+}
+
 /// The event as the API lists it and the stream carries it.
 #[derive(Serialize)]
 struct Envelope<'a> {
@@ -82,6 +93,14 @@ struct Envelope<'a> {
 }
 
 impl Recorded {
+    /// The notification's id and what happened to it; the error says why that cannot be read.
+    pub fn notification(&self) -> Result<(NotificationId, &Event), Unreadable> {
+        match &self.fact {
+            Fact::Notification(id, event) => Ok((*id, event)),
+            Fact::Unreadable(why) => Err(Unreadable { position: self.position, why: why.clone() }),
+        }
+    }
+
     /// The event as JSON, the same in `/v1/events` and in the stream.
     pub fn to_json(&self, epochs: &Epochs) -> String {
         let envelope = Envelope {

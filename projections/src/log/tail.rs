@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use super::Recorded;
+use super::{BATCH_BYTES_MAX, Recorded};
 
 /// A position that only grows within an epoch, and that others can wait for.
 #[derive(Clone)]
@@ -52,47 +52,90 @@ impl Watermark {
 
 /// Events just appended by this node, newest last, without a hole among them.
 #[derive(Clone, Default)]
-pub struct Tail(Arc<Mutex<VecDeque<Arc<Recorded>>>>);
+pub struct Tail(Arc<Mutex<Recent>>);
+
+#[derive(Default)]
+struct Recent {
+    events: VecDeque<Arc<Recorded>>,
+    bytes: usize,
+    /// How far each reader is.
+    done: Vec<i64>,
+}
+
+/// One follower of the tail. What all of them have taken is let go: memory that is freed soon is still in the cache.
+pub struct TailReader {
+    tail: Tail,
+    number: usize,
+}
 
 impl Tail {
-    /// Enough for a projector that is a few batches behind; beyond that it reads from Postgres.
+    /// Enough for a reader that is a few batches behind; beyond that it reads from Postgres.
     const EVENTS_MAX: usize = 4_096;
+    const BYTES_MAX: usize = 32 << 20;
 
-    pub fn push(&self, events: impl IntoIterator<Item = Arc<Recorded>>) {
-        let mut tail = self.lock();
-        for event in events {
-            if tail.back().is_some_and(|last| last.position + 1 != event.position) {
-                tail.clear();
+    /// A reader that has taken nothing yet.
+    pub fn reader(&self) -> TailReader {
+        let mut recent = self.lock();
+        recent.done.push(0);
+        TailReader { number: recent.done.len() - 1, tail: self.clone() }
+    }
+
+    pub fn push(&self, added: impl IntoIterator<Item = Arc<Recorded>>) {
+        let Recent { events, bytes, done } = &mut *self.lock();
+        // With no reader nothing is worth keeping.
+        if done.is_empty() {
+            return;
+        }
+        for event in added {
+            if events.back().is_some_and(|last| last.position + 1 != event.position) {
+                events.clear();
+                *bytes = 0;
             }
-            if tail.len() == Self::EVENTS_MAX {
-                tail.pop_front();
+            *bytes += event.stored_bytes;
+            events.push_back(event);
+            while events.len() > Self::EVENTS_MAX || *bytes > Self::BYTES_MAX {
+                let Some(oldest) = events.pop_front() else { break };
+                *bytes -= oldest.stored_bytes;
             }
-            tail.push_back(event);
         }
     }
 
-    /// At most `limit` events that follow `position` directly; none where the tail does not reach back so far.
+    pub fn clear(&self) {
+        let mut recent = self.lock();
+        recent.events.clear();
+        recent.bytes = 0;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Recent> {
+        self.0.lock().expect("no code panics while it holds the tail")
+    }
+}
+
+impl TailReader {
+    /// At most `limit` events that follow `position` directly, fewer where they are large; none where the tail does
+    /// not reach back so far.
     pub fn after(&self, position: i64, limit: usize) -> Vec<Arc<Recorded>> {
-        let tail = self.lock();
-        let Some(first) = tail.front().map(|e| e.position) else { return Vec::new() };
+        let events = &self.tail.lock().events;
+        let Some(first) = events.front().map(|e| e.position) else { return Vec::new() };
         match usize::try_from(position + 1 - first) {
-            Ok(skip) => tail.iter().skip(skip).take(limit).cloned().collect(),
+            Ok(skip) => {
+                let mut room = BATCH_BYTES_MAX;
+                let fits = |event: &&Arc<Recorded>| {
+                    let fits = room > 0;
+                    room = room.saturating_sub(event.stored_bytes);
+                    fits
+                };
+                events.iter().skip(skip).take(limit).take_while(fits).cloned().collect()
+            }
             Err(_) => Vec::new(),
         }
     }
 
-    /// Lets go of what every reader of this node has folded: memory that is freed soon is still in the cache.
-    pub fn forget_up_to(&self, position: i64) {
-        let mut tail = self.lock();
-        let folded = tail.partition_point(|event| event.position <= position);
-        tail.drain(..folded);
-    }
-
-    pub fn clear(&self) {
-        self.lock().clear();
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Recorded>>> {
-        self.0.lock().expect("no code panics while it holds the tail")
+    pub fn done_up_to(&self, position: i64) {
+        let Recent { events, bytes, done } = &mut *self.tail.lock();
+        done[self.number] = position;
+        let everywhere = done.iter().copied().min().unwrap_or_default();
+        let taken = events.partition_point(|event| event.position <= everywhere);
+        *bytes -= events.drain(..taken).map(|event| event.stored_bytes).sum::<usize>();
     }
 }

@@ -58,19 +58,19 @@ pub fn recorded(position: i64, (tenant, user): (&str, &str), id: NotificationId,
         event_version: String::new(),
         payload: Value::Null,
         metadata: Value::Null,
+        stored_bytes: 0,
         fact: Fact::Notification(id, event),
     }
 }
 
 /// The item an event belongs to, whether or not it alters it.
 pub fn item_key(event: &Recorded) -> ItemKey {
-    let Fact::Notification(id, _) = &event.fact;
+    let (id, _) = event.notification().unwrap();
     (event.tenant.clone(), event.recipient.clone().unwrap(), id.uuid())
 }
 
 pub fn fact(event: &Recorded) -> &Event {
-    let Fact::Notification(_, fact) = &event.fact;
-    fact
+    event.notification().unwrap().1
 }
 
 pub fn id(number: usize) -> NotificationId {

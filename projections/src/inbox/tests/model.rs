@@ -8,9 +8,10 @@ use tidings_domain::notification::{Created, Event};
 use uuid::Uuid;
 
 use super::histories::{fact, item_key};
-use crate::inbox::fold::{ItemKey, UserKey};
+use crate::inbox::fold::ItemKey;
 use crate::inbox::item::{Change, Counts, Ended, Fixed, Item, ItemState};
 use crate::log::Recorded;
+use crate::read_model::UserKey;
 
 type Log = [Arc<Recorded>];
 
@@ -73,6 +74,8 @@ fn item(log: &Log, key: &ItemKey) -> Option<ItemState> {
             Some(_) => first(|e| matches!(e, Event::Released {})).map(|event| event.position),
         },
         position: last(|e| !is_about_delivery(e))?.position,
+        category: created.category.as_ref().map(|category| category.as_str().into()),
+        tags: created.tags.as_slice().into(),
         content: serde_json::to_string(&Fixed::of(created, creation.recorded_at)).unwrap().into(),
         seen_at: first(|e| matches!(e, Event::Seen {} | Event::Read {})).map(|event| event.recorded_at),
         read_at: in_force(|e| matches!(e, Event::Read {}), |e| matches!(e, Event::Unread {}))

@@ -86,7 +86,7 @@ impl Told {
     }
 
     fn counts(&self) -> Counts {
-        self.rows.counters[&("acme".to_owned(), "ada".to_owned())]
+        self.rows.counters[&("acme".to_owned(), "ada".to_owned())].0
     }
 }
 

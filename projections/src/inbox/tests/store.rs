@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::inbox::fold::{FoldError, ItemKey, Rows, UserKey, altered_item};
+use crate::inbox::fold::{FoldError, ItemKey, Rows, altered_item};
 use crate::inbox::item::{Change, Counts, Ended, ItemState};
 use crate::log::Recorded;
+use crate::read_model::UserKey;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Store {
@@ -36,13 +37,15 @@ impl Store {
         let changes: Result<Vec<_>, _> = events.iter().map(|event| rows.fold(event)).collect();
         let last = self.checkpoint + events.len() as i64;
         let Rows { items, counters, made, moved } = rows;
+        let counters = counters.into_iter().map(|(user, (counts, _))| (user, counts)).collect();
         Ok(Batch { items, counters, made, moved, changes: changes?, last })
     }
 
     /// Only what `write::load` reads: what the batch does not name is not there.
     fn load(&self, events: &[Arc<Recorded>]) -> Rows {
         let users = events.iter().filter_map(|e| Some((e.tenant.clone(), e.recipient.clone()?)));
-        let counters = users.filter_map(|user| Some((user.clone(), *self.counters.get(&user)?))).collect();
+        let counters =
+            users.filter_map(|user| Some((user.clone(), (*self.counters.get(&user)?, None)))).collect();
         let keys = events.iter().filter_map(|event| altered_item(event));
         let items = keys.filter_map(|key| Some((key.clone(), as_read(self.items.get(&key)?)))).collect();
         Rows { items, counters, ..Rows::default() }
