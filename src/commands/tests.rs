@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use tidings_domain::Tenant;
-use tidings_domain::notification::{self, Content, PlanStep, Priority, Tags};
+use tidings_domain::notification;
 
 use super::*;
-use crate::log::tests::Bench;
+use crate::log::{self, tests::Bench};
 
 fn context(key: Option<&str>) -> Context {
     let principal = Principal::Service { tenant: Tenant::default_tenant(), key_id: "root".into() };
@@ -15,17 +15,7 @@ fn context(key: Option<&str>) -> Context {
 }
 
 fn create(user: &str) -> Action {
-    Action::Create(Box::new(Create {
-        user: user.to_owned().try_into().unwrap(),
-        content: Content::new("Hello".into(), String::new(), None).unwrap(),
-        category: None,
-        priority: Priority::Normal,
-        plan: PlanStep::default_plan(),
-        data: None,
-        tags: Tags::default(),
-        deliver_at: None,
-        expires_at: None,
-    }))
+    Action::Create(Box::new(log::tests::create(user)))
 }
 
 fn items(ids: &[NotificationId], action: impl Fn() -> Action) -> Vec<Item> {

@@ -14,8 +14,10 @@ use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use tidings_domain::NotificationId;
-use tidings_domain::notification::{Event, PlanStep, Priority, Tags};
+use tidings_domain::notification::{
+    Action, Command, Content, Create, Event, Notification, PlanStep, Priority, Tags,
+};
+use tidings_domain::{Issuer, NotificationId, Tenant};
 use tidings_projections::log::{Codec, Fact, KeyRing, MasterKey};
 use tokio::time::Instant;
 
@@ -104,12 +106,11 @@ impl Bench {
     }
 }
 
-fn created() -> Event {
-    let content = tidings_domain::notification::Content::new("Hello".into(), "you".into(), None);
-    Event::Created(Box::new(tidings_domain::notification::Created {
-        tenant: tidings_domain::Tenant::default_tenant(),
-        user_id: String::from("alice").try_into().unwrap(),
-        content: Some(content.unwrap()),
+/// The least a notification may say.
+pub(crate) fn create(user: &str) -> Create {
+    Create {
+        user: user.to_owned().try_into().unwrap(),
+        content: Content::new("Hello".into(), String::new(), None).unwrap(),
         category: None,
         priority: Priority::Normal,
         plan: PlanStep::default_plan(),
@@ -117,7 +118,13 @@ fn created() -> Event {
         tags: Tags::default(),
         deliver_at: None,
         expires_at: None,
-    }))
+    }
+}
+
+fn created() -> Event {
+    let issuer = Issuer { tenant: Tenant::default_tenant(), user: None };
+    let command = Command { issuer, action: Action::Create(Box::new(create("alice"))) };
+    Notification::default().decide(&command).unwrap().remove(0)
 }
 
 fn fresh_id() -> NotificationId {
