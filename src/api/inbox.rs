@@ -17,6 +17,7 @@ use super::parameter::{Header, Limit, Parameter, Query};
 use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_user};
 use super::wire::InboxItem;
+use crate::replay::Moment;
 
 const LIMIT_DEFAULT: i64 = 20;
 const LIMIT_MAX: u32 = 100;
@@ -136,6 +137,9 @@ impl Inbox {
         limit: Query<Limit<LIMIT_MAX>>,
         /// The `next` of the page before.
         before: Query<Before>,
+        /// As it was at this cursor, or at this time (RFC 3339; a `+` is written `%2B`) with all that was recorded up to
+        /// its millisecond. Folded anew from the log; needs an API key.
+        at: Query<Moment>,
         /// Wait until the inbox shows at least this position, for at most two seconds.
         #[oai(name = "Tidings-Min-Cursor")]
         min_cursor: Header<Cursor>,
@@ -149,9 +153,18 @@ impl Inbox {
             before: before.0.map(|before| before.0),
             limit: limit.0.map_or(LIMIT_DEFAULT, |limit| limit.0),
         };
-        reads.wait_for(min_cursor.0).await?;
         let owner = (caller.principal.tenant().as_str(), user.as_str());
-        let page = inbox::page(&reads.pool, owner, &query).await?;
+        let page = match at.0 {
+            None => {
+                reads.wait_for(min_cursor.0).await?;
+                inbox::page(&reads.pool, owner, &query).await?
+            }
+            Some(at) => {
+                caller.principal.require_service()?;
+                let position = at.position(&reads.pool, &reads.history).await??;
+                inbox::inbox_at(&reads.pool, &reads.reader, owner, position).await?.page(&query)
+            }
+        };
         Ok(Json(wire_page(&reads, page)?))
     }
 

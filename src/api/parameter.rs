@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use super::problem::{Kind, Problem};
 use super::reads::parse_user;
 use crate::instant;
+use crate::replay::{InvalidMoment, Moment};
 
 /// What a parameter may be.
 pub trait Parameter: Sized + Send {
@@ -94,6 +95,12 @@ impl Parameter for OffsetDateTime {
 
     fn parse(name: &str, text: &str) -> Result<Self, Problem> {
         instant::parse(text).map_err(|error| Problem::at(Kind::Malformed, name, error.to_string()))
+    }
+}
+
+impl Parameter for Moment {
+    fn parse(name: &str, text: &str) -> Result<Self, Problem> {
+        text.parse().map_err(|error: InvalidMoment| Problem::at(Kind::Malformed, name, error.to_string()))
     }
 }
 

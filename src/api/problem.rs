@@ -8,7 +8,7 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registr
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
 use tidings_domain::notification::{self, InvalidContent};
-use tidings_projections::inbox::QueryError;
+use tidings_projections::inbox::{QueryError, ReplayError};
 use tidings_projections::log::{CursorError, Outage, ReadError};
 
 use super::request_id;
@@ -300,6 +300,15 @@ impl From<CursorError> for Problem {
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         if error.is_outage() { Self::unavailable(&error) } else { Self::internal(&error) }
+    }
+}
+
+impl From<ReplayError> for Problem {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Read(read) => read.into(),
+            ReplayError::Fold(_) => Self::internal(&error),
+        }
     }
 }
 

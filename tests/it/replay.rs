@@ -42,6 +42,14 @@ async fn live(service: &Service, user: &str) -> Value {
     json!({"unread": page["unread"], "unseen": page["unseen"], "cursor": page["cursor"], "items": page["items"]})
 }
 
+/// The same of an earlier moment, over HTTP.
+async fn of_then(service: &Service, user: &str, at: &str) -> Value {
+    let page = service.get(&format!("/v1/users/{user}/inbox?state=all&limit=100&at={at}")).await;
+    let page = page.expect(200).json();
+    assert_eq!(page["next"], Value::Null);
+    json!({"unread": page["unread"], "unseen": page["unseen"], "cursor": page["cursor"], "items": page["items"]})
+}
+
 fn replay(service: &Service, user: &str, at: &str) -> Ended {
     let mut command = service.command("replay");
     command.args(["--user", user, "--at", at]);
@@ -92,6 +100,10 @@ async fn any_moment_of_a_random_history_is_the_same_live_replayed_and_folded_fro
     let export = export(&service).await;
     for (user, then) in &moments {
         let at = then["cursor"].as_str().unwrap();
+        assert_eq!(&of_then(&service, user, at).await, then, "{user} at {at}, over HTTP");
+    }
+    for (user, then) in &moments {
+        let at = then["cursor"].as_str().unwrap();
         assert_eq!(&replayed(&service, user, at), then, "{user} at {at}, beside the service");
         if let Some(folded) = folded(&export, user, at) {
             assert_eq!(&folded, then, "{user} at {at}, by the script");
@@ -114,7 +126,11 @@ async fn a_time_shows_all_that_was_recorded_up_to_its_millisecond() {
     for pair in events.windows(2).filter(|pair| pair[0]["recorded_at"] != pair[1]["recorded_at"]) {
         let text = |member: &str| pair[0][member].as_str().unwrap();
         let at_cursor = replayed(&service, "alice", text("cursor"));
-        assert_eq!(replayed(&service, "alice", text("recorded_at")), at_cursor);
+        let recorded_at = text("recorded_at");
+        assert_eq!(replayed(&service, "alice", recorded_at), at_cursor);
+        for time in [recorded_at, &recorded_at.replace('Z', "%2B00:00")] {
+            assert_eq!(of_then(&service, "alice", time).await, at_cursor, "{time}");
+        }
     }
     let before = replayed(&service, "alice", "2001-01-01T00:00:00+02:00");
     assert_eq!((&before["unread"], &before["items"]), (&0.into(), &json!([])));
@@ -141,4 +157,62 @@ async fn a_replay_of_what_cannot_be_says_so_in_a_line() {
     another_tenant.args(["--user", "alice", "--tenant", "other", "--at", FAR]);
     let page: Value = serde_json::from_str(&run_to_end(another_tenant).output).unwrap();
     assert_eq!(page["items"], json!([]));
+}
+
+#[tokio::test]
+async fn pages_and_filters_of_then_are_those_of_the_live_inbox_at_that_moment() {
+    let seed = Seed::draw();
+    let mut random = seed.random(1);
+    let service = Service::start().await;
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        ids.push(service.create("alice").await);
+    }
+    for _ in 0..50 {
+        happen(&service, &mut random, &mut ids).await;
+    }
+    *service.done.lock().unwrap() = Some(service.head().await);
+    let at = service.head().await;
+    let mut filters: Vec<String> = ["active", "unread", "unseen", "read", "archived", "snoozed", "all"]
+        .map(|s| format!("state={s}"))
+        .into();
+    for more in ["category=billing", "tag=%C3%BC", "category=news&tag=a", "category=none"] {
+        filters.push(format!("state=all&{more}"));
+    }
+    let mut live = Vec::new();
+    for filter in &filters {
+        live.push(pages(&service, filter, "").await);
+    }
+    assert!(live.iter().any(|pages| pages.len() > 2));
+    service.post("/v1/users/alice/inbox/archive-all", &Value::Null).await.expect(200);
+    service.create("alice").await;
+    for (filter, then) in filters.iter().zip(live) {
+        assert_eq!(pages(&service, filter, &format!("&at={at}")).await, then, "{filter}");
+    }
+}
+
+/// All pages of three items.
+async fn pages(service: &Service, filter: &str, at: &str) -> Vec<Value> {
+    let (mut pages, mut before) = (Vec::new(), String::new());
+    loop {
+        let page = service.inbox("alice", &format!("limit=3&{filter}{at}{before}")).await;
+        before = format!("&before={}", page["next"].as_str().unwrap_or_default());
+        let last = page["next"].is_null();
+        pages.push(page);
+        if last {
+            return pages;
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_a_service_sees_an_inbox_as_it_was() {
+    let service = Service::start().await;
+    service.create("alice").await;
+    let path = format!("/v1/users/alice/inbox?at={FAR}");
+    let own = service.as_user(&service.token("alice"), "GET", &path);
+    assert_eq!(service.send(own).await.problem(403), "forbidden");
+    assert_eq!(service.get("/v1/users/alice/inbox?at=1.1").await.problem(410), "epoch-lost");
+    let nobody = service.get(&format!("/v1/users/nobody/inbox?at={FAR}")).await.expect(200).json();
+    assert_eq!((&nobody["items"], &nobody["unread"]), (&json!([]), &0.into()));
 }

@@ -5,6 +5,7 @@ use sqlx::PgPool;
 
 use super::fold::{FoldError, Rows};
 use super::item::{Counts, Item};
+use super::page::{Page, PageQuery};
 use crate::log::{ReadError, Reader};
 
 /// Events in memory at a time.
@@ -25,6 +26,24 @@ pub struct Replayed {
     pub items: Vec<Item>,
     pub counts: Counts,
     pub position: i64,
+}
+
+impl Replayed {
+    /// What the page would have been.
+    pub fn page(self, query: &PageQuery) -> Page {
+        let Self { mut items, counts, position } = self;
+        items.retain(|Item { state, .. }| {
+            let shelves = query.shown.shelves();
+            state.shelf().is_some_and(|shelf| shelves.contains(&shelf))
+                && query.before.is_none_or(|before| state.listed < Some(before))
+                && query.category.as_deref().is_none_or(|wanted| state.category.as_deref() == Some(wanted))
+                && query.tag.as_ref().is_none_or(|wanted| state.tags.contains(wanted))
+        });
+        let more = items.len() as i64 > query.limit;
+        items.truncate(query.limit as usize);
+        let next = if more { items.last().and_then(|last| last.state.listed) } else { None };
+        Page { items, next, counts, position }
+    }
 }
 
 /// Folds all events of the user up to `position`, which the log has reached.
@@ -49,7 +68,7 @@ pub async fn inbox_at(
             None => break,
         }
     }
-    let items = rows.items.into_iter().filter(|(_, state)| state.listed.is_some() && state.ended.is_none());
+    let items = rows.items.into_iter().filter(|(_, state)| state.shelf().is_some());
     let mut items: Vec<Item> =
         items.map(|((_, _, notification), state)| Item { notification, state }).collect();
     items.sort_unstable_by_key(|item| std::cmp::Reverse(item.state.listed));

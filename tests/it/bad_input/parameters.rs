@@ -172,6 +172,8 @@ async fn an_instant_that_is_none_cannot_be_parsed() {
         "9999-12-31T23:59:59-01:00",
         "2026-11-22T10:00:00Z%00",
     ] {
+        let read = refusing.get(&format!("{INBOX}?at={text}"));
+        refusing.refuse(&format!("at {text:?}"), read, malformed(&["at"])).await;
         for (name, refusal) in [("from", malformed(&["from"])), ("to", malformed(&["to"]))] {
             let list = refusing.get(&format!("/v1/events?{name}={text}"));
             refusing.refuse(&format!("{name} {text:?}"), list, refusal).await;
