@@ -8,11 +8,12 @@ use poem::web::websocket::WebSocket;
 use poem::web::{Data, Path};
 use poem::{IntoResponse, Request, Response, handler};
 use tidings_projections::log::Cursor;
+use uuid::Uuid;
 
 use super::closed;
 use super::credentials;
 use super::origins::Origins;
-use super::parameter;
+use super::parameter::{self, Parameter};
 use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_user};
 use crate::auth::Denied;
@@ -68,9 +69,29 @@ fn shown(request: &Request, gateway: &Gateway) -> Shown {
 }
 
 fn socket_query(request: &Request) -> Result<Query, Problem> {
-    closed::check_names(request, &["user_id", "cursor", "ticket"])?;
+    closed::check_names(request, &["user_id", "cursor", "connection_id", "ticket"])?;
     parameter::query::<String>(request, "ticket")?;
-    Ok(Query { user_id: parameter::query(request, "user_id")?, cursor: parameter::query(request, "cursor")? })
+    Ok(Query {
+        user_id: parameter::query(request, "user_id")?,
+        cursor: parameter::query(request, "cursor")?,
+        goes_on_from: connection_id(request)?,
+    })
+}
+
+/// A connection as its `welcome` named it.
+struct ConnectionId(Uuid);
+
+impl Parameter for ConnectionId {
+    fn parse(name: &str, text: &str) -> Result<Self, Problem> {
+        let digits = text.strip_prefix("con_").filter(|digits| digits.len() == 32);
+        let id = digits.and_then(|digits| Uuid::try_parse(digits).ok());
+        let expected = "must be a connection as its `welcome` named it";
+        id.map(Self).ok_or_else(|| Problem::at(Kind::Malformed, name, expected))
+    }
+}
+
+fn connection_id(request: &Request) -> Result<Option<Uuid>, Problem> {
+    Ok(parameter::query(request, "connection_id")?.map(|ConnectionId(id)| id))
 }
 
 /// `GET /v1/users/{user_id}/inbox/stream`. `Last-Event-ID`, which browsers send by themselves, wins over
@@ -85,12 +106,12 @@ pub async fn open_stream(
     let principal = credentials::check(request)?;
     let user = parse_user(user_id)?;
     principal.require_access_to(&user)?;
-    closed::check_names(request, &["cursor"])?;
+    closed::check_names(request, &["cursor", "connection_id"])?;
     let in_address: Option<Cursor> = parameter::query(request, "cursor")?;
     let cursor = parameter::header(request, "Last-Event-ID")?.or(in_address);
     reads.history.refresh(&reads.pool).await?;
     let owner = Owner { tenant: principal.tenant().as_str().into(), user_id: user.as_str().into() };
-    let join = Join { owner: Arc::new(owner), cursor };
+    let join = Join { owner: Arc::new(owner), cursor, goes_on_from: connection_id(request)? };
     let frames = gateway::stream(gateway.clone(), &principal, join).await.map_err(refusal)?;
     Ok(SSE::new(frames).keep_alive(HEARTBEAT).into_response())
 }

@@ -23,7 +23,7 @@ use crate::auth::{Authenticator, Tickets, TokenRules};
 use crate::commands::Commands;
 use crate::config::Config;
 use crate::embedded::{self, Embedded, EmbeddedError, Wanted};
-use crate::gateway::{Gateway, Hub};
+use crate::gateway::{Gateway, Hub, Places};
 use crate::log::{History, Writer};
 use crate::mirror::Health;
 use acceptor::NoDelay;
@@ -71,6 +71,7 @@ pub struct App {
     tasks: Tasks,
     pool: PgPool,
     hub: Hub,
+    places: Places,
     sockets: TaskTracker,
     readiness: Readiness,
     parts: Parts,
@@ -116,10 +117,14 @@ impl App {
             TokenRules::hs256(secret.expose(), audience, issuer)
         });
         let root_key = config.root_api_key.as_ref().map(|key| key.expose());
+        let hub = Hub::default();
+        let limit = config.connections_per_user as usize;
+        let (places, keeper) = Places::new(redis.clone(), hub.clone(), limit);
         let gateway = Gateway {
             pool: pool.clone(),
             history: history.clone(),
-            hub: Hub::default(),
+            hub: hub.clone(),
+            places: places.clone(),
             commands: Arc::new(Commands::new(pool.clone(), reader.clone(), log, history.clone())),
             authenticator: Arc::new(Authenticator::new(root_key, tokens)),
             tickets: Tickets::new(pool.clone()),
@@ -128,16 +133,17 @@ impl App {
         // Before anybody can connect: a tap opened at a position the feed does not start from would miss the
         // difference.
         let reached = tidings_projections::inbox::checkpoint(&pool).await.map_err(StartError::Log)?;
-        gateway.hub.start_at(reached.position);
+        hub.start_at(reached.position);
         let (health, mirror_health) = watch::channel(Health::default());
         let readiness = Readiness::new(pool.clone(), history.clone(), mirror_health);
-        let tasks = Tasks::spawn(writer, connect, &gateway, reader.clone(), redis, health);
+        let tasks = Tasks::spawn(writer, connect, &gateway, keeper, reader.clone(), redis, health);
         Ok(Self {
             address: acceptor.address(),
             acceptor,
             tasks,
             pool,
-            hub: gateway.hub.clone(),
+            hub,
+            places,
             sockets: gateway.sockets.clone(),
             readiness: readiness.clone(),
             parts: Parts {
@@ -157,7 +163,8 @@ impl App {
     /// Serves until `shutdown`, then lets connections leave and stops what it started. The error names an
     /// embedded service that died.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
-        let Self { acceptor, mut embedded, mut tasks, pool, hub, sockets, readiness, parts, .. } = self;
+        let Self { acceptor, mut embedded, mut tasks, pool, hub, places, sockets, readiness, parts, .. } =
+            self;
         let (stop, stopped) = watch::channel(false);
         let mut signal = stopped.clone();
         let wait_for_stop = async move {
@@ -190,6 +197,7 @@ impl App {
         })
         .await;
         tasks.stop().await;
+        places.leave().await;
         pool.close().await;
         if let Some(embedded) = embedded {
             embedded.stop().await;

@@ -1,4 +1,4 @@
-//! The loops of a node: writer, log follower, projector, mirror, feed.
+//! The loops of a node: writer, log follower, projector, mirror, feed, keeper of the connections' places.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tidings_projections::processor::{Activity, Pace, Processor, Surroundings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::gateway::{Feed, Gateway};
+use crate::gateway::{Feed, Gateway, Keeper};
 use crate::log::{self, Writer};
 use crate::mirror::{self, Health, Mirror};
 
@@ -20,7 +20,7 @@ const WRITER_TIMEOUT: Duration = Duration::from_secs(6);
 
 pub struct Tasks {
     writer: JoinHandle<()>,
-    /// These only follow the log: they can be stopped at any point.
+    /// These follow the log, or what is open: they can be stopped at any point.
     followers: Vec<JoinHandle<()>>,
 }
 
@@ -29,6 +29,7 @@ impl Tasks {
         writer: Writer,
         connect: PgConnectOptions,
         gateway: &Gateway,
+        keeper: Keeper,
         reader: Reader,
         redis: redis::Client,
         health: watch::Sender<Health>,
@@ -63,6 +64,7 @@ impl Tasks {
             tokio::spawn(inbox.run()),
             tokio::spawn(stream.run()),
             tokio::spawn(feed.run()),
+            tokio::spawn(keeper.run()),
         ];
         Self { writer: tokio::spawn(writer.run()), followers }
     }
@@ -72,7 +74,7 @@ impl Tasks {
         let followers = futures_util::future::select_all(&mut self.followers);
         tokio::select! {
             _ = &mut self.writer => "the writer of the log broke off",
-            _ = followers => "a loop that follows the log broke off",
+            _ = followers => "a loop of the node broke off",
         }
     }
 

@@ -25,8 +25,8 @@ const CONFIG_PATH_DEFAULT: &str = "./tidings.toml";
 const ROOT_API_KEY_CHARACTERS_MIN: usize = 32;
 /// RFC 7518, section 3.2: a key for HS256 is at least as long as the hash.
 const JWT_SECRET_BYTES_MIN: usize = 32;
-const DATABASE_CONNECTIONS_MAX: u32 = 500;
-const DATABASE_CONNECTIONS_DEFAULT: u32 = 10;
+const DATABASE_CONNECTIONS: Numbers = Numbers { default: 10, max: 500, expected: "a number from 1 to 500" };
+const CONNECTIONS_PER_USER: Numbers = Numbers { default: 5, max: 1_000, expected: "a number from 1 to 1000" };
 /// The HTTP library announces itself at `info`; we do that ourselves.
 const LOG_LEVEL_DEFAULT: &str = "info,poem=warn";
 
@@ -75,6 +75,9 @@ pub struct Flags {
     /// Connections to Postgres at most, 1 to 500 [env: TIDINGS_DATABASE_CONNECTIONS_MAX] [default: 10]
     #[arg(long, value_name = "NUMBER")]
     pub database_connections_max: Option<String>,
+    /// Open sockets and streams per user over all nodes at most, 1 to 1000 [env: TIDINGS_CONNECTIONS_PER_USER] [default: 5]
+    #[arg(long, value_name = "NUMBER")]
+    pub connections_per_user: Option<String>,
     /// How log lines look, text or json [env: TIDINGS_LOG_FORMAT] [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
@@ -107,6 +110,8 @@ pub struct Config {
     /// Each `scheme://host[:port]` in lower case, as browsers send it. Empty: the default policy.
     pub allowed_origins: Vec<String>,
     pub database_connections_max: u32,
+    /// Sockets and streams together, over all nodes.
+    pub connections_per_user: u32,
     pub log_format: LogFormat,
     /// Directives for an `EnvFilter`, known to parse.
     pub log_level: String,
@@ -197,12 +202,10 @@ impl Config {
                 "origins as https://app.example.com, without a path, separated by commas",
                 |text| text.split(',').map(|origin| parse_origin(origin.trim())).collect(),
             )?,
-            database_connections_max: or_default(
-                plain("database_connections_max", &flags.database_connections_max)?,
-                DATABASE_CONNECTIONS_DEFAULT,
-                "a number from 1 to 500",
-                parse_connections_max,
-            )?,
+            database_connections_max: DATABASE_CONNECTIONS
+                .choose(plain("database_connections_max", &flags.database_connections_max)?)?,
+            connections_per_user: CONNECTIONS_PER_USER
+                .choose(plain("connections_per_user", &flags.connections_per_user)?)?,
             log_format: or_default(
                 plain("log_format", &flags.log_format)?,
                 LogFormat::Text,
@@ -248,8 +251,18 @@ fn parse_jwt_secret(text: &str) -> Option<Secret> {
     (text.len() >= JWT_SECRET_BYTES_MIN).then(|| text.to_owned().into())
 }
 
-fn parse_connections_max(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|number| (1..=DATABASE_CONNECTIONS_MAX).contains(number))
+/// What a setting that counts something may be: 1 to `max`.
+struct Numbers {
+    default: u32,
+    max: u32,
+    expected: &'static str,
+}
+
+impl Numbers {
+    fn choose(&self, found: Option<Found>) -> Result<u32, ConfigError> {
+        let parse = |text: &str| text.parse().ok().filter(|number| (1..=self.max).contains(number));
+        or_default(found, self.default, self.expected, parse)
+    }
 }
 
 fn parse_log_format(text: &str) -> Option<LogFormat> {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::ConfigError;
 
 /// Every setting, as `tidings.toml` spells it.
-pub(super) const SETTINGS: [&str; 13] = [
+pub(super) const SETTINGS: [&str; 14] = [
     "listen",
     "database_url",
     "redis_url",
@@ -23,6 +23,7 @@ pub(super) const SETTINGS: [&str; 13] = [
     "master_key",
     "allowed_origins",
     "database_connections_max",
+    "connections_per_user",
     "log_format",
     "log_level",
 ];

@@ -3,6 +3,7 @@
 
 use tidings_domain::UserId;
 use tidings_projections::log::Cursor;
+use uuid::Uuid;
 
 use super::Gateway;
 use super::frame::Close;
@@ -25,6 +26,8 @@ pub struct Query {
     /// For a service: whose inbox. A user's own is the only one he gets.
     pub user_id: Option<UserId>,
     pub cursor: Option<Cursor>,
+    /// An earlier connection of the user, whose place this one takes.
+    pub goes_on_from: Option<Uuid>,
 }
 
 /// A handshake. The query is an error where any of it is.

@@ -64,6 +64,7 @@ impl Owner {
 }
 
 struct Outbox {
+    owner: Arc<Owner>,
     connection: Uuid,
     waiting: Mutex<Waiting>,
     filled: Notify,
@@ -77,8 +78,8 @@ struct Waiting {
 }
 
 impl Outbox {
-    fn new(connection: Uuid) -> Self {
-        Self { connection, waiting: Mutex::default(), filled: Notify::new() }
+    fn new(owner: Arc<Owner>, connection: Uuid) -> Self {
+        Self { owner, connection, waiting: Mutex::default(), filled: Notify::new() }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -162,7 +163,7 @@ impl Hub {
 
     /// Opens a queue for the user. It receives everything the feed dispatches after the tap's position.
     pub fn tap(&self, owner: Arc<Owner>, connection: Uuid) -> Tap {
-        let outbox = Arc::new(Outbox::new(connection));
+        let outbox = Arc::new(Outbox::new(owner.clone(), connection));
         let mut registry = self.registry();
         let users = registry.by_user.entry(owner.tenant.to_string()).or_default();
         users.entry(owner.user_id.to_string()).or_default().push(outbox.clone());
@@ -171,7 +172,7 @@ impl Hub {
         }
         let position = registry.position;
         drop(registry);
-        Tap { hub: self.clone(), owner, outbox, position }
+        Tap { hub: self.clone(), outbox, position }
     }
 
     /// Hands entries to those they concern, in order. `cursor` names a position for clients.
@@ -219,6 +220,27 @@ impl Hub {
         self.registry().position
     }
 
+    /// Whoever has a connection here.
+    pub fn owners(&self) -> Vec<Arc<Owner>> {
+        let registry = self.registry();
+        let users = registry.by_user.values().flat_map(HashMap::values);
+        users.filter_map(|outboxes| outboxes.first().map(|outbox| outbox.owner.clone())).collect()
+    }
+
+    /// The connections that these have now.
+    pub fn connections_of(&self, owners: &[Arc<Owner>]) -> Vec<(Arc<Owner>, Uuid)> {
+        let registry = self.registry();
+        let outboxes = owners.iter().filter_map(|owner| registry.of(&owner.tenant, &owner.user_id)).flatten();
+        outboxes.map(|outbox| (outbox.owner.clone(), outbox.connection)).collect()
+    }
+
+    /// Sends a connection away, if it is here: another one goes on from it.
+    pub fn replace(&self, owner: &Owner, connection: Uuid) {
+        let registry = self.registry();
+        let outboxes = registry.of(&owner.tenant, &owner.user_id).into_iter().flatten();
+        outboxes.filter(|outbox| outbox.connection == connection).for_each(|it| it.close(Close::GoingAway));
+    }
+
     /// Whether connections are sent away.
     pub fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
@@ -253,7 +275,6 @@ impl Hub {
 /// One connection's place in the hub; dropping it gives the place back.
 pub struct Tap {
     hub: Hub,
-    pub owner: Arc<Owner>,
     outbox: Arc<Outbox>,
     /// The feed's position when the queue was opened.
     pub position: i64,
@@ -301,13 +322,30 @@ impl Tap {
         empty.then_some(registry.position)
     }
 
+    pub fn owner(&self) -> &Arc<Owner> {
+        &self.outbox.owner
+    }
+
     pub fn connection(&self) -> Uuid {
         self.outbox.connection
+    }
+
+    /// Sends another connection of the user away, if it is here.
+    pub fn replace(&self, connection: Uuid) {
+        self.hub.replace(self.owner(), connection);
+    }
+
+    /// How many connections of the user were here before this one, not counting one that it replaces.
+    pub fn rank(&self, replaced: Option<Uuid>) -> usize {
+        let registry = self.hub.registry();
+        let outboxes = registry.of(&self.owner().tenant, &self.owner().user_id).into_iter().flatten();
+        let before = outboxes.take_while(|outbox| !Arc::ptr_eq(outbox, &self.outbox));
+        before.filter(|outbox| Some(outbox.connection) != replaced).count()
     }
 }
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        self.hub.registry().remove(self.owner.pair(), &self.outbox);
+        self.hub.registry().remove(self.outbox.owner.pair(), &self.outbox);
     }
 }

@@ -12,6 +12,7 @@ mod hello;
 mod hub;
 mod inbound;
 mod orders;
+mod places;
 mod pulse;
 mod session;
 mod socket;
@@ -21,6 +22,7 @@ pub use feed::Feed;
 pub use frame::Close;
 pub use hello::{Hello, Query, Shown};
 pub use hub::{Hub, Owner};
+pub use places::{Keeper, Places};
 pub use pulse::HEARTBEAT;
 pub use session::Join;
 pub use socket::{config, serve};
@@ -44,6 +46,7 @@ pub struct Gateway {
     pub commands: Arc<Commands>,
     pub authenticator: Arc<Authenticator>,
     pub tickets: Tickets,
+    pub places: Places,
     /// Every open socket and what it leaves behind: a node that ends waits for them.
     pub sockets: TaskTracker,
 }

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use tidings_projections::inbox::{self, Change, Counts, QueryError, Standing};
 use tidings_projections::log::{Cursor, CursorError, Epochs};
+use uuid::Uuid;
 
 use super::Gateway;
 use super::frame::{Close, Frame};
 use super::hub::{Owner, Queued, Tap};
+use super::places::{self, Place};
 use super::pulse::HEARTBEAT;
 use crate::clock;
 
@@ -30,11 +32,15 @@ pub struct Join {
     pub owner: Arc<Owner>,
     /// Where it was; without one it begins at the present.
     pub cursor: Option<Cursor>,
+    /// An earlier connection, whose place this one takes.
+    pub goes_on_from: Option<Uuid>,
 }
 
 pub struct Session {
     gateway: Arc<Gateway>,
     tap: Tap,
+    /// Held, and given back after the tap is closed.
+    _place: Place,
     /// Taken from the tap, not looked at yet.
     taken: VecDeque<Queued>,
     /// Everything up to here was sent.
@@ -65,24 +71,26 @@ impl Session {
         let lost = presented == Some(Err(CursorError::EpochLost));
         let resume_at = presented.and_then(Result::ok);
         let tap = gateway.hub.tap(join.owner, clock::new_uuid());
+        let place = gateway.places.take(&tap, join.goes_on_from).await?;
         let joined = tap.position.max(resume_at.unwrap_or(0));
-        let standing = wait_for_inbox(&gateway, &tap.owner, joined).await?;
+        let standing = wait_for_inbox(&gateway, tap.owner(), joined).await?;
         // What was shown below `valid_from` may have been wrong.
         let rebuilt = resume_at.is_some_and(|at| at < standing.valid_from);
         let resume_at = resume_at.filter(|_| !rebuilt);
         let (position, counts) = match resume_at {
             Some(at) => {
-                let counts = inbox::counts_at(&gateway.pool, &tap.owner.tenant, &tap.owner.user_id, at).await;
+                let counts =
+                    inbox::counts_at(&gateway.pool, &tap.owner().tenant, &tap.owner().user_id, at).await;
                 (at, counts.map_err(unavailable)?)
             }
             None => (standing.position, standing.counts),
         };
         let cursor = gateway.history.cursor(position);
         let resumed = resume_at.is_some();
-        let connection_id = format!("con_{}", tap.connection().simple());
+        let connection_id = places::name(tap.connection());
         let heartbeat_ms = HEARTBEAT.as_millis();
         let welcome =
-            Frame::welcome(&connection_id, &tap.owner.user_id, cursor, counts, resumed, heartbeat_ms);
+            Frame::welcome(&connection_id, &tap.owner().user_id, cursor, counts, resumed, heartbeat_ms);
         let mut first = vec![welcome];
         if lost || rebuilt {
             first.push(Frame::reset(if lost { EPOCH_LOST } else { REBUILT }, cursor, counts));
@@ -90,6 +98,7 @@ impl Session {
         let session = Self {
             gateway,
             tap,
+            _place: place,
             taken: VecDeque::new(),
             position,
             counts,
@@ -171,7 +180,8 @@ impl Session {
 
     async fn next_of_backlog(&mut self, up_to: i64) -> Result<Vec<Frame>, Close> {
         let range = (self.position, up_to);
-        let changes = inbox::changes_of(&self.gateway.pool, self.tap.owner.pair(), range, BACKLOG_PAGE).await;
+        let changes =
+            inbox::changes_of(&self.gateway.pool, self.tap.owner().pair(), range, BACKLOG_PAGE).await;
         let changes = changes.map_err(unavailable)?;
         let complete = (changes.len() as i64) < BACKLOG_PAGE;
         let mut frames: Vec<Frame> = changes.iter().map(|change| self.frame(change)).collect();
@@ -240,7 +250,7 @@ impl Session {
 
     /// This client has seen what is no longer true; what is begins where the inbox stands, at `position` or beyond.
     async fn reset(&mut self, reason: &str, position: i64) -> Result<Frame, Close> {
-        let standing = wait_for_inbox(&self.gateway, &self.tap.owner, position).await?;
+        let standing = wait_for_inbox(&self.gateway, self.tap.owner(), position).await?;
         (self.position, self.counts, self.generation) =
             (standing.position, standing.counts, standing.generation);
         self.began_at = self.position;

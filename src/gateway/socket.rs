@@ -91,9 +91,8 @@ async fn open(
         None => introduce(stream, gateway, &mut allowance).await?,
     };
     let owner = query.owner(&principal).map_err(End::Close)?;
-    let Query { cursor, .. } = query;
     let owner = Arc::new(owner);
-    let join = Join { owner: owner.clone(), cursor };
+    let join = Join { owner: owner.clone(), cursor: query.cursor, goes_on_from: query.goes_on_from };
     let (session, mut first) = Session::open(gateway.clone(), join).await.map_err(End::Close)?;
     first.extend(reference.map(|reference| Frame::reply(&reference, session.cursor())));
     let now = Instant::now();

@@ -25,6 +25,8 @@ pub fn tidings(word: &str, folder: &Path, settings: &[(String, String)]) -> Comm
         .env("TIDINGS_LISTEN", "127.0.0.1:0")
         .env("TIDINGS_DATA_DIR", data_dir(folder))
         .env("TIDINGS_LOG_LEVEL", "warn")
+        // Tests of something else than the limit open as many as they like.
+        .env("TIDINGS_CONNECTIONS_PER_USER", "1000")
         .envs(settings.iter().cloned())
         .stdin(Stdio::null());
     command

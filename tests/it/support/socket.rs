@@ -1,5 +1,7 @@
 //! A front end's socket: `tidings.v1` over WebSocket.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -57,6 +59,16 @@ impl Socket {
         }
     }
 
+    /// A service's socket for one of its users; the error is the code it was closed with instead of a welcome.
+    pub async fn admitted(service: &Service, query: &str) -> Result<(Self, Value), u16> {
+        let mut socket = Self::open(service, query, &[("x-api-key", &service.root_key())]).await.unwrap();
+        match socket.next_or_gone().await {
+            Some(Message::Text(text)) => Ok((socket, serde_json::from_str(&text).unwrap())),
+            Some(Message::Close(Some(close))) => Err(close.code.into()),
+            other => panic!("{other:?}"),
+        }
+    }
+
     pub async fn send(&mut self, message: impl Into<Message>) {
         self.try_send(message).await.unwrap();
     }
@@ -70,8 +82,12 @@ impl Socket {
 
     /// `None` where the service is gone without a word.
     async fn next_or_gone(&mut self) -> Option<Message> {
+        self.next_within(PATIENCE).await
+    }
+
+    async fn next_within(&mut self, patience: Duration) -> Option<Message> {
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("a frame comes");
+            let message = tokio::time::timeout(patience, self.stream.next()).await.expect("a frame comes");
             match message {
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(message)) => return Some(message),
@@ -89,6 +105,23 @@ impl Socket {
                 Some(frame)
             }
             other => panic!("a text frame should have come: {other:?}"),
+        }
+    }
+
+    /// The next frame of a service that may take longer than usual.
+    pub async fn next_frame_within(&mut self, patience: Duration) -> Value {
+        match self.next_within(patience).await {
+            Some(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
+            other => panic!("a text frame should have come: {other:?}"),
+        }
+    }
+
+    /// The next frame; the error is the code of the end, or nothing where it came without one.
+    pub async fn frame_or_close(&mut self) -> Result<Value, Option<u16>> {
+        match self.next_or_gone().await {
+            Some(Message::Text(text)) => Ok(serde_json::from_str(&text).unwrap()),
+            Some(Message::Close(close)) => Err(close.map(|close| close.code.into())),
+            _ => Err(None),
         }
     }
 

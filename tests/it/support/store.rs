@@ -92,19 +92,24 @@ impl Service {
 impl Service {
     /// Another node on the same Postgres and Redis, as in production.
     pub async fn another_node(&self) -> Self {
+        self.another_node_with(&[]).await
+    }
+
+    /// With these environment variables on top.
+    pub async fn another_node_with(&self, settings: &[(&str, &str)]) -> Self {
         let data_dir = self.data_dir();
         let database = format!(
             "postgres:///tidings?host={}&port=5432&user=tidings&sslmode=disable",
             data_dir.join("postgres").display()
         );
-        Self::start_with(&[
-            ("TIDINGS_DATABASE_URL", &database),
+        let shared = [
+            ("TIDINGS_DATABASE_URL", database.as_str()),
             ("TIDINGS_REDIS_URL", &self.redis_url()),
             ("TIDINGS_MASTER_KEY", &self.secret("master_key")),
             ("TIDINGS_ROOT_API_KEY", &self.root_key()),
             ("TIDINGS_JWT_SECRET", &self.jwt_secret()),
-        ])
-        .await
+        ];
+        Self::start_with(&[&shared, settings].concat()).await
     }
 }
 

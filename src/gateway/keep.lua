@@ -1,0 +1,13 @@
+-- Renews the place of a connection that is open. It is never refused: a Redis that lost everything learns of it again.
+--
+-- KEYS[1] the user's places; ARGV[1] the connection; ARGV[2] its node; ARGV[3] seconds until places are forgotten
+-- returns 0 if another connection has taken the place over, else 1
+local kept = 1
+if redis.call('HGET', KEYS[1], ARGV[1]) == '' then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+  kept = 0
+else
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return kept

@@ -1,0 +1,241 @@
+//! The limit of connections per user, over all nodes: each connection takes one of its user's places in Redis.
+//!
+//! A place names its node and counts for as long as the node's own key lives, so the places of a dead node come back
+//! by themselves. Open connections renew theirs and are never refused, so a Redis that lost everything learns of them
+//! again. While Redis is away the limit holds per node. Nothing waits for Redis but the joining of a connection, and
+//! that not long.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, RedisError, Script};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use uuid::Uuid;
+
+use super::frame::Close;
+use super::hub::{Hub, Owner, Tap};
+use super::pulse::HEARTBEAT;
+use crate::clock;
+
+/// How long a joining connection waits for Redis.
+const PATIENCE: Duration = Duration::from_millis(250);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a node's key lives, and how often it is renewed.
+const NODE_TTL_SECONDS: u64 = 20;
+const NODE_RENEWED_EVERY: Duration = Duration::from_secs(6);
+/// Places that nobody has renewed for three heartbeats are forgotten with their user's key.
+const PLACES_TTL_SECONDS: u64 = 3 * HEARTBEAT.as_secs();
+/// Places in one call.
+const AT_ONCE: usize = 500;
+/// The braces keep all keys in one slot of a cluster.
+const NODES: &str = "tidings:{0}:node:";
+const PLACES: &str = "tidings:{0}:places:";
+
+/// The places of this node's connections.
+#[derive(Clone)]
+pub struct Places {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    limit: usize,
+    admit: Script,
+    /// There while Redis is.
+    redis: Mutex<Option<Redis>>,
+    left: mpsc::UnboundedSender<(Arc<Owner>, Uuid)>,
+}
+
+/// A connection to Redis, and the name under which the node is known there. It is a new one for each: what could not be
+/// given back while Redis was away is then forgotten with the old.
+#[derive(Clone)]
+struct Redis {
+    connection: MultiplexedConnection,
+    node: Arc<str>,
+}
+
+/// The upkeep of the places: one task per node.
+pub struct Keeper {
+    client: Client,
+    hub: Hub,
+    places: Places,
+    left: mpsc::UnboundedReceiver<(Arc<Owner>, Uuid)>,
+    keep: Script,
+}
+
+/// One connection's place; dropping it gives it back.
+pub struct Place {
+    places: Places,
+    owner: Arc<Owner>,
+    connection: Uuid,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Without a keeper the node is at its end, and its places with it.
+        let _ = self.places.shared.left.send((self.owner.clone(), self.connection));
+    }
+}
+
+impl Places {
+    /// `limit` is how many connections a user may have.
+    pub fn new(client: Client, hub: Hub, limit: usize) -> (Self, Keeper) {
+        let (sender, left) = mpsc::unbounded_channel();
+        let places = Self {
+            shared: Arc::new(Shared {
+                limit,
+                admit: Script::new(include_str!("admit.lua")),
+                redis: Mutex::default(),
+                left: sender,
+            }),
+        };
+        let keep = Script::new(include_str!("keep.lua"));
+        (places.clone(), Keeper { client, hub, places, left, keep })
+    }
+
+    /// A place for the connection of the tap; `goes_on_from` is one that it replaces.
+    pub async fn take(&self, tap: &Tap, goes_on_from: Option<Uuid>) -> Result<Place, Close> {
+        // Made first: a call that was given up may still take a place, which is given back behind it.
+        let place = Place { places: self.clone(), owner: tap.owner().clone(), connection: tap.connection() };
+        let admitted = match tokio::time::timeout(PATIENCE, self.admit(&place, goes_on_from)).await {
+            Ok(Some(admitted)) => admitted,
+            Ok(None) | Err(_) => tap.rank(goes_on_from) < self.shared.limit,
+        };
+        if !admitted {
+            return Err(Close::TooManyConnections);
+        }
+        if let Some(replaced) = goes_on_from {
+            tap.replace(replaced);
+        }
+        Ok(place)
+    }
+
+    /// What Redis says; `None` if it says nothing.
+    async fn admit(&self, place: &Place, goes_on_from: Option<Uuid>) -> Option<bool> {
+        let Redis { mut connection, node } = self.shared.redis().clone()?;
+        let mut call = self.shared.admit.key(key(&place.owner));
+        call.arg(NODES).arg(&*node).arg(NODE_TTL_SECONDS).arg(name(place.connection));
+        call.arg(goes_on_from.map_or_else(String::new, name)).arg(self.shared.limit).arg(PLACES_TTL_SECONDS);
+        match call.invoke_async(&mut connection).await {
+            Ok(admitted) => Some(admitted),
+            Err(error) => {
+                self.shared.lose(&error);
+                None
+            }
+        }
+    }
+
+    /// Gives back whatever places the node still has. Nothing may join or be renewed any more.
+    pub async fn leave(&self) {
+        let Some(Redis { mut connection, node }) = self.shared.redis().take() else { return };
+        let gone = redis::cmd("DEL").arg(key_of_node(&node)).exec_async(&mut connection).await;
+        if let Err(error) = gone {
+            tracing::debug!(%error, "the node's places are left to expire");
+        }
+    }
+}
+
+impl Shared {
+    fn redis(&self) -> MutexGuard<'_, Option<Redis>> {
+        self.redis.lock().expect("no code panics while it holds a connection")
+    }
+
+    fn lose(&self, error: &RedisError) {
+        if self.redis().take().is_some() {
+            tracing::warn!(%error, "Redis is away: the limit of connections holds per node");
+        }
+    }
+}
+
+impl Keeper {
+    /// Runs until the task is aborted.
+    pub async fn run(mut self) {
+        let mut renewal = tokio::time::interval(NODE_RENEWED_EVERY);
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heartbeat = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reconnect = tokio::time::interval(Duration::from_secs(1));
+        reconnect.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut left = Vec::new();
+        loop {
+            let connected = self.places.shared.redis().is_some();
+            // What has left is taken out in the order in which it came in: a renewal that began before is over.
+            let step = tokio::select! {
+                _ = self.left.recv_many(&mut left, AT_ONCE) => self.remove(&mut left).await,
+                _ = renewal.tick(), if connected => self.renew().await,
+                _ = heartbeat.tick(), if connected => self.keep_all().await,
+                _ = reconnect.tick(), if !connected => self.connect().await,
+            };
+            if let Err(error) = step {
+                self.places.shared.lose(&error);
+            }
+        }
+    }
+
+    /// A new connection may be one to a Redis that knows nothing.
+    async fn connect(&self) -> Result<(), RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(RESPONSE_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let node = format!("nod_{}", clock::new_uuid().simple()).into();
+        *self.places.shared.redis() = Some(Redis { connection, node });
+        self.renew().await?;
+        self.keep_all().await
+    }
+
+    async fn renew(&self) -> Result<(), RedisError> {
+        let Some(Redis { mut connection, node }) = self.redis() else { return Ok(()) };
+        let mut set = redis::cmd("SET");
+        set.arg(key_of_node(&node)).arg("").arg("EX").arg(NODE_TTL_SECONDS);
+        set.exec_async(&mut connection).await
+    }
+
+    fn redis(&self) -> Option<Redis> {
+        self.places.shared.redis().clone()
+    }
+
+    /// Renews the place of every connection there is, some at a time.
+    async fn keep_all(&self) -> Result<(), RedisError> {
+        let Some(Redis { mut connection, node }) = self.redis() else { return Ok(()) };
+        self.keep.load_async(&mut connection).await?;
+        for owners in self.hub.owners().chunks(AT_ONCE) {
+            let open = self.hub.connections_of(owners);
+            let mut pipeline = redis::pipe();
+            for (owner, one) in &open {
+                let call = pipeline.cmd("EVALSHA").arg(self.keep.get_hash()).arg(1).arg(key(owner));
+                call.arg(name(*one)).arg(&*node).arg(PLACES_TTL_SECONDS);
+            }
+            let kept: Vec<bool> = pipeline.query_async(&mut connection).await?;
+            for ((owner, one), _) in open.iter().zip(kept).filter(|(_, kept)| !kept) {
+                self.hub.replace(owner, *one);
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, left: &mut Vec<(Arc<Owner>, Uuid)>) -> Result<(), RedisError> {
+        let mut pipeline = redis::pipe();
+        for (owner, connection) in left.drain(..) {
+            pipeline.hdel(key(&owner), name(connection)).ignore();
+        }
+        let Some(Redis { mut connection, .. }) = self.redis() else { return Ok(()) };
+        pipeline.exec_async(&mut connection).await
+    }
+}
+
+/// As `welcome` names a connection.
+pub fn name(connection: Uuid) -> String {
+    format!("con_{}", connection.simple())
+}
+
+fn key_of_node(node: &str) -> String {
+    format!("{NODES}{node}")
+}
+
+/// Lengths go first, so that no two users share a key whatever their names contain.
+fn key(owner: &Owner) -> String {
+    let (tenant, user_id) = owner.pair();
+    format!("{PLACES}{}:{tenant}{}:{user_id}", tenant.len(), user_id.len())
+}
