@@ -1,6 +1,7 @@
 //! Bulk marks: everything up to a position, each item by itself, each once.
 
 use serde_json::{Value, json};
+use sqlx::Connection;
 
 use crate::support::{Service, Socket, note};
 
@@ -193,4 +194,26 @@ async fn a_caller_who_hangs_up_leaves_nothing_half_done() {
     }
     *service.done.lock().unwrap() = Some(service.head().await);
     assert_eq!(service.counts("alice").await, (0, 0));
+}
+
+#[tokio::test]
+async fn a_mark_waits_for_the_inbox_and_marks_nothing_without_it() {
+    let service = Service::start().await;
+    service.create("alice").await;
+    service.counts("alice").await;
+    let mut sql = service.sql().await;
+    let mut held = sql.begin().await.unwrap();
+    sqlx::query("SELECT position FROM inbox_v1.checkpoint FOR UPDATE").execute(&mut *held).await.unwrap();
+    service.create("alice").await;
+    let up_to = service.done().unwrap();
+    let behind = service.post_keyed(&all("read"), &Value::Null, "k").await;
+    assert_eq!((behind.problem(503), behind.header("retry-after")), ("projection-behind".into(), Some("1")));
+    held.rollback().await.unwrap();
+    assert_eq!(service.counts("alice").await, (2, 2));
+
+    // What came after the first request is not meant by its repetition.
+    service.create("alice").await;
+    let done = service.post_keyed(&all("read"), &Value::Null, "k").await.expect(200);
+    assert_eq!((done.header(REPLAYED), &done.json()["marked"]), (Some("true"), &2.into()), "up to {up_to}");
+    assert_eq!(service.counts("alice").await, (1, 1));
 }

@@ -216,3 +216,16 @@ async fn only_a_service_sees_an_inbox_as_it_was() {
     let nobody = service.get(&format!("/v1/users/nobody/inbox?at={FAR}")).await.expect(200).json();
     assert_eq!((&nobody["items"], &nobody["unread"]), (&json!([]), &0.into()));
 }
+
+#[tokio::test]
+async fn a_replay_reads_any_database_that_its_key_opens() {
+    let service = Service::start().await;
+    service.create("alice").await;
+    let node = service.another_node().await;
+    assert_eq!(replayed(&node, "alice", FAR), replayed(&service, "alice", FAR));
+    let mut wrong = node.command("replay");
+    wrong.args(["--user", "alice", "--at", FAR]).env("TIDINGS_MASTER_KEY", "0".repeat(64));
+    let Ended { code, errors, .. } = run_to_end(wrong);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("TIDINGS_MASTER_KEY is not the key"), "{errors}");
+}
