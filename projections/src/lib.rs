@@ -9,3 +9,6 @@ pub mod notification;
 pub mod parking;
 pub mod processor;
 pub mod read_model;
+pub mod rebuild;
+pub mod redrive;
+pub mod status;

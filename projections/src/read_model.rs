@@ -102,6 +102,11 @@ impl Schema {
         index.execute(connection).await.map(drop)
     }
 
+    /// Lets the planner know what is in it.
+    pub async fn analyze(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        sqlx::query("SELECT read_model_analyze($1)").bind(&self.name).execute(connection).await.map(drop)
+    }
+
     pub async fn drop(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         sqlx::query("SELECT read_model_drop($1)").bind(&self.name).execute(connection).await.map(drop)
     }
