@@ -16,5 +16,6 @@ pub mod instant;
 pub mod json;
 pub mod log;
 pub mod mirror;
+pub mod read_models;
 pub mod replay;
 pub mod telemetry;

@@ -46,14 +46,17 @@ pub enum RebuildError {
 }
 
 /// A row that is not what the log says.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, sqlx::FromRow)]
 pub struct Difference {
+    #[sqlx(rename = "table_name")]
     pub table: String,
     pub tenant: String,
     pub user_id: String,
     /// As it stood; `None` where it was missing.
+    #[sqlx(rename = "live_row")]
     pub live: Option<Value>,
     /// As the log says; `None` where there should be none.
+    #[sqlx(rename = "rebuilt_row")]
     pub rebuilt: Option<Value>,
 }
 
@@ -92,7 +95,8 @@ pub fn read_for(site: &Site, builders: usize) -> Vec<mpsc::Receiver<Page>> {
 impl Site {
     async fn read_pages(&self, builders: &[mpsc::Sender<Page>]) -> Result<(), ReadError> {
         let mut connection = self.connect.clone().application_name("tidings rebuild").connect().await?;
-        let head: i64 = sqlx::query_scalar("SELECT position FROM log_head").fetch_one(&mut connection).await?;
+        let head: i64 =
+            sqlx::query_scalar("SELECT position FROM log_head").fetch_one(&mut connection).await?;
         let mut after = 0;
         while after < head {
             let page = self.reader.after(&mut connection, after, FILL_EVENTS).await?;
@@ -109,10 +113,7 @@ impl Site {
 }
 
 /// Rebuilds one model. `pages` brings the log from its beginning; the rest is read here.
-pub async fn rebuild<M: ReadModel>(
-    site: &Site,
-    pages: mpsc::Receiver<Page>,
-) -> Result<Report, RebuildError> {
+pub async fn rebuild<M: ReadModel>(site: &Site, pages: mpsc::Receiver<Page>) -> Result<Report, RebuildError> {
     let schema = Schema::rebuild::<M>();
     let mut control = site.connect.clone().application_name("tidings rebuild").connect().await?;
     // Held by the session: a crash frees it, and the next rebuild clears what is left.
@@ -238,7 +239,7 @@ impl<'a, M: ReadModel> Building<'a, M> {
             self.connection.execute("SET enable_seqscan = on").await?;
             self.connection.execute("SET enable_hashjoin = on").await?;
         }
-        let rows: Vec<(String, String, String, Option<Value>, Option<Value>)> =
+        let found: Vec<Difference> =
             sqlx::query_as("SELECT * FROM read_model_differences($1, $2, $3, $4, $5) LIMIT $6")
                 .bind(&self.live.name)
                 .bind(&self.schema.name)
@@ -252,9 +253,7 @@ impl<'a, M: ReadModel> Building<'a, M> {
             self.connection.execute("SET enable_seqscan = off").await?;
             self.connection.execute("SET enable_hashjoin = off").await?;
         }
-        let difference =
-            |(table, tenant, user_id, live, rebuilt)| Difference { table, tenant, user_id, live, rebuilt };
-        self.report.differences.extend(rows.into_iter().map(difference));
+        self.report.differences.extend(found);
         Ok(())
     }
 

@@ -24,6 +24,9 @@ pub struct Anyone;
 /// Whoever shows a valid API key.
 pub struct Service;
 
+/// Whoever shows the root key.
+pub struct Root;
+
 /// A checked caller, as an argument of a query.
 pub struct Caller<C> {
     pub principal: Principal,
@@ -101,6 +104,22 @@ impl Credentials for Service {
     fn check(request: &Request) -> Result<Principal, Problem> {
         let principal = check(request)?;
         principal.require_service()?;
+        Ok(principal)
+    }
+
+    fn schemes() -> Vec<&'static str> {
+        vec![API_KEY]
+    }
+
+    fn register(registry: &mut Registry) {
+        register_api_key(registry);
+    }
+}
+
+impl Credentials for Root {
+    fn check(request: &Request) -> Result<Principal, Problem> {
+        let principal = check(request)?;
+        principal.require_root()?;
         Ok(principal)
     }
 

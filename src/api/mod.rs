@@ -14,6 +14,7 @@ mod notifications;
 mod origins;
 mod parameter;
 mod problem;
+mod projections;
 mod reads;
 mod request;
 pub mod request_id;
@@ -32,6 +33,7 @@ use poem_openapi::{LicenseObject, OpenApiService};
 use tidings_projections::log::Reader;
 
 use crate::gateway::Gateway;
+use crate::read_models::ReadModels;
 use reads::Reads;
 use request::Backend;
 
@@ -41,6 +43,7 @@ pub struct Parts {
     pub reader: Reader,
     pub origins: Origins,
     pub readiness: Readiness,
+    pub read_models: ReadModels,
 }
 
 type Apis = (
@@ -50,6 +53,7 @@ type Apis = (
     bulk_marks::BulkMarks,
     tickets::Tickets,
     events::Events,
+    projections::Projections,
 );
 
 fn service() -> OpenApiService<Apis, ()> {
@@ -60,6 +64,7 @@ fn service() -> OpenApiService<Apis, ()> {
         bulk_marks::BulkMarks,
         tickets::Tickets,
         events::Events,
+        projections::Projections,
     );
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))
@@ -73,7 +78,7 @@ pub fn document() -> String {
 
 /// All routes, with problems for whatever goes wrong outside of them.
 pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
-    let Parts { gateway, reader, origins, readiness } = parts;
+    let Parts { gateway, reader, origins, readiness, read_models } = parts;
     let reads = Arc::new(Reads { pool: gateway.pool.clone(), history: gateway.history.clone(), reader });
     let api = service();
     let (document, docs) = (api.spec_endpoint(), api.swagger_ui());
@@ -93,6 +98,7 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
         .at("/health/ready", poem::get(health::ready).data(readiness))
         .data(Arc::new(backend))
         .data(reads)
+        .data(read_models)
         .data(authenticator)
         .catch_all_error(problem::answer)
         .with(origins.cors())

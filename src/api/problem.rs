@@ -10,6 +10,7 @@ use poem_openapi::{ApiResponse, Object};
 use tidings_domain::notification::{self, InvalidContent};
 use tidings_projections::inbox::{QueryError, ReplayError};
 use tidings_projections::log::{CursorError, Outage, ReadError};
+use tidings_projections::rebuild::RebuildError;
 
 use super::request_id;
 use crate::auth::Denied;
@@ -228,7 +229,7 @@ impl From<Denied> for Problem {
             Denied::Missing | Denied::UnknownKey | Denied::UnknownTicket | Denied::Token(_) => {
                 Kind::Unauthorized
             }
-            Denied::ServiceOnly | Denied::AnotherUser => Kind::Forbidden,
+            Denied::ServiceOnly | Denied::RootOnly | Denied::AnotherUser => Kind::Forbidden,
         };
         Self::new(kind, denied.to_string())
     }
@@ -317,6 +318,17 @@ impl From<QueryError> for Problem {
         match error {
             QueryError::Database(database) => database.into(),
             QueryError::Parked => Self::new(Kind::ProjectionBehind, error.to_string()),
+        }
+    }
+}
+
+impl From<RebuildError> for Problem {
+    fn from(error: RebuildError) -> Self {
+        match error {
+            RebuildError::Database(database) => database.into(),
+            RebuildError::Read(read) => read.into(),
+            RebuildError::Running | RebuildError::Busy => Self::new(Kind::Conflict, error.to_string()),
+            RebuildError::Disturbed => Self::internal(&error),
         }
     }
 }

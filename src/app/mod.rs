@@ -15,6 +15,7 @@ use poem::Server;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tidings_projections::log::{Codec, KeyError, KeyRing, MasterKey, Reader};
+use tidings_projections::rebuild::Site;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -26,6 +27,7 @@ use crate::embedded::{self, Embedded, EmbeddedError, Wanted};
 use crate::gateway::{Gateway, Hub, Places};
 use crate::log::{History, Writer};
 use crate::mirror::Health;
+use crate::read_models::ReadModels;
 use acceptor::NoDelay;
 use tasks::Tasks;
 
@@ -135,8 +137,11 @@ impl App {
         let reached = tidings_projections::inbox::checkpoint(&pool).await.map_err(StartError::Log)?;
         hub.start_at(reached.position);
         let (health, mirror_health) = watch::channel(Health::default());
-        let readiness = Readiness::new(pool.clone(), history.clone(), mirror_health);
-        let tasks = Tasks::spawn(writer, connect, &gateway, keeper, reader.clone(), redis, health);
+        let site = Site { connect: connect.clone(), reader: reader.clone() };
+        let (tasks, watched) =
+            Tasks::spawn(writer, connect, &gateway, keeper, reader.clone(), redis, health);
+        let read_models = ReadModels::new(site, pool.clone(), watched);
+        let readiness = Readiness::new(history.clone(), mirror_health, read_models.clone());
         Ok(Self {
             address: acceptor.address(),
             acceptor,
@@ -151,6 +156,7 @@ impl App {
                 reader,
                 origins: Origins::new(config.allowed_origins.clone(), config.database_url.is_none()),
                 readiness,
+                read_models,
             },
             embedded,
         })

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::gateway::{Feed, Gateway, Keeper};
 use crate::log::{self, Writer};
 use crate::mirror::{self, Health, Mirror};
+use crate::read_models::{Name, Watched};
 
 /// Batches the mirror or the feed may be behind before it reads from elsewhere.
 const COMMITTED_BATCHES_MAX: usize = 64;
@@ -33,7 +34,7 @@ impl Tasks {
         reader: Reader,
         redis: redis::Client,
         health: watch::Sender<Health>,
-    ) -> Self {
+    ) -> (Self, Vec<Watched>) {
         let Gateway { pool, history, hub, .. } = gateway;
         let (pool, history, hub) = (pool.clone(), history.clone(), hub.clone());
         let (sender, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
@@ -47,6 +48,7 @@ impl Tasks {
             checkpoint: history.inbox.clone(),
             activity: watch::Sender::new(Activity::default()),
         };
+        let watched = vec![Watched { name: Name::Inbox, activity: surroundings.activity.subscribe() }];
         let inbox: Processor<Inbox> = Processor::new(surroundings, Pace::prompt(), Some(sender));
         let stream = Mirror {
             client: redis.clone(),
@@ -66,7 +68,7 @@ impl Tasks {
             tokio::spawn(feed.run()),
             tokio::spawn(keeper.run()),
         ];
-        Self { writer: tokio::spawn(writer.run()), followers }
+        (Self { writer: tokio::spawn(writer.run()), followers }, watched)
     }
 
     /// Returns when one of the loops has ended, which only a panic does.

@@ -10,6 +10,8 @@ pub use token::{LEEWAY_SECONDS, TokenRules, issue};
 use sha2::{Digest, Sha256};
 use tidings_domain::{Issuer, Tenant, UserId};
 
+const ROOT_KEY_ID: &str = "root";
+
 /// Somebody whose credentials were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
@@ -38,6 +40,8 @@ pub enum Denied {
     Token(&'static str),
     #[error("this needs an API key; a user's token may only read and mark that user's inbox")]
     ServiceOnly,
+    #[error("this needs the root key")]
+    RootOnly,
     #[error("a token reaches the inbox of its own user only")]
     AnotherUser,
 }
@@ -78,6 +82,14 @@ impl Principal {
         match self {
             Self::Service { .. } => "service".into(),
             Self::User { user, .. } => format!("user:{user}"),
+        }
+    }
+
+    /// The root key alone reaches what concerns all tenants.
+    pub fn require_root(&self) -> Result<(), Denied> {
+        match self {
+            Self::Service { key_id, .. } if key_id == ROOT_KEY_ID => Ok(()),
+            _ => Err(Denied::RootOnly),
         }
     }
 
@@ -124,7 +136,7 @@ impl Authenticator {
 
     fn check_key(&self, key: &str) -> Result<Principal, Denied> {
         if self.root_key_sha256 == Some(sha256(key)) {
-            Ok(Principal::Service { tenant: Tenant::default_tenant(), key_id: "root".into() })
+            Ok(Principal::Service { tenant: Tenant::default_tenant(), key_id: ROOT_KEY_ID.into() })
         } else {
             Err(Denied::UnknownKey)
         }

@@ -18,6 +18,7 @@ mod mirror;
 mod nodes;
 mod openapi;
 mod outage;
+mod rebuild;
 mod recovery;
 mod replay;
 mod request_id;

@@ -1,18 +1,20 @@
 //! The command line: one binary, a word for each job.
 
+mod beside;
+
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use serde_json::Value;
 use tidings_domain::{Tenant, UserId};
+use tidings_projections::rebuild::{Report, Site};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::{self, App, StartError};
+use crate::app::{self, App};
 use crate::config::{self, Config, Flags, MasterKey, read_config_file, unknown_variables};
-use crate::embedded::{self, Embedded, EmbeddedError};
 use crate::replay::{self, Moment};
-use crate::{api, auth, clock, telemetry};
+use crate::{api, auth, clock, read_models, telemetry};
+use beside::Beside;
 
 /// Self-hosted, event-sourced notifications.
 #[derive(Parser)]
@@ -30,6 +32,8 @@ enum Word {
     Migrate(Settings),
     /// Print an inbox as it was, folded anew from the log
     Replay(ReplayArgs),
+    /// Build read models anew from the log and put them in place of the live ones, while a service may run
+    Rebuild(RebuildArgs),
     /// Print a token for an end user
     Token(TokenArgs),
     /// Look after the epochs of the log
@@ -75,6 +79,18 @@ struct ReplayArgs {
     settings: Settings,
 }
 
+#[derive(Args)]
+struct RebuildArgs {
+    /// Which: inbox, delivery, timers; several share one reading of the log
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<read_models::Name>,
+    /// Print each row that differed, as a line of JSON
+    #[arg(long)]
+    diff: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
 #[derive(Subcommand)]
 enum EpochWord {
     /// Begin a new epoch at the end of the log. For databases that hide restores from us (managed ones that do
@@ -96,6 +112,7 @@ impl Cli {
             Word::Migrate(settings) => with_database(load(settings)?, Job::Migrate).await,
             Word::Epoch(EpochWord::Bump(settings)) => with_database(load(settings)?, Job::BumpEpoch).await,
             Word::Replay(args) => replay(args).await,
+            Word::Rebuild(args) => rebuild(args).await,
             Word::Token(args) => token(args),
             Word::Openapi => {
                 println!("{}", api::document().trim_end());
@@ -216,44 +233,42 @@ async fn replay(args: ReplayArgs) -> Result<(), Failure> {
     let tenant = Tenant::try_from(args.tenant).map_err(failure)?;
     let user = UserId::try_from(args.user).map_err(failure)?;
     let at: Moment = args.at.parse().map_err(|error| format!("--at {error}"))?;
-    let mut config = load(args.settings)?;
-    let embedded = match app::start_embedded(&config, false).await {
-        // A service that runs has its Postgres for itself, but lets others look.
-        Err(StartError::Embedded(EmbeddedError::InUse { .. })) => None,
-        started => started.map_err(failure)?,
+    let database = Beside::open(&mut load(args.settings)?).await?;
+    let page = async {
+        let Beside { pool, history, reader, .. } = &database;
+        let position = at.position(pool, history).await.map_err(failure)?.map_err(failure)?;
+        replay::inbox(pool, reader, history, (&tenant, &user), position).await.map_err(failure)
     };
-    let page = replayed(&mut config, embedded.as_ref(), (&tenant, &user), at).await;
-    if let Some(embedded) = embedded {
-        embedded.stop().await;
-    }
+    let page = page.await;
+    database.close().await;
     println!("{:#}", page?);
     Ok(())
 }
 
-async fn replayed(
-    config: &mut Config,
-    embedded: Option<&Embedded>,
-    owner: (&Tenant, &UserId),
-    at: Moment,
-) -> Result<Value, Failure> {
-    let url = match (&config.database_url, embedded.and_then(Embedded::database_url)) {
-        (Some(url), _) => url.expose().to_owned(),
-        (None, Some(url)) => url.to_owned(),
-        (None, None) => embedded::database_url_beside(&config.data_dir).map_err(failure)?,
-    };
-    let options = app::connect_options(&url).map_err(failure)?;
-    let pool = app::open(&options, 1).await.map_err(failure)?;
-    if embedded.is_some() {
-        app::migrate(&options).await.map_err(failure)?;
+/// Differences go to standard output, a line each; what was done goes to standard error.
+async fn rebuild(args: RebuildArgs) -> Result<(), Failure> {
+    let database = Beside::open(&mut load(args.settings)?).await?;
+    let site = Site { connect: database.options.clone(), reader: database.reader.clone() };
+    let rebuilt = read_models::rebuild(&site, &args.names).await;
+    database.close().await;
+    let mut failed = None;
+    for (name, report) in args.names.iter().zip(rebuilt) {
+        match report {
+            Ok(Report { events, folding, differences }) => {
+                let seconds = folding.as_secs_f64();
+                let rate = events as f64 / seconds.max(f64::MIN_POSITIVE);
+                let differing = differences.len();
+                eprintln!(
+                    "{name}: {events} events in {seconds:.1} s ({rate:.0}/s), {differing} rows differed"
+                );
+                for difference in differences.iter().filter(|_| args.diff) {
+                    println!("{}", serde_json::to_string(difference).map_err(failure)?);
+                }
+            }
+            Err(error) => failed = Some(format!("{name} was not rebuilt: {error}")),
+        }
     }
-    if config.database_url.is_none() {
-        complete_secrets(config)?;
-    }
-    let (history, reader) = app::read_log(config, &pool).await.map_err(failure)?;
-    let position = at.position(&pool, &history).await.map_err(failure)?.map_err(failure)?;
-    let page = replay::inbox(&pool, &reader, &history, owner, position).await.map_err(failure);
-    pool.close().await;
-    page
+    failed.map_or(Ok(()), Err)
 }
 
 fn token(args: TokenArgs) -> Result<(), Failure> {
