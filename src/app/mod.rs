@@ -138,8 +138,7 @@ impl App {
         hub.start_at(reached.position);
         let (health, mirror_health) = watch::channel(Health::default());
         let site = Site { connect: connect.clone(), reader: reader.clone() };
-        let (tasks, watched) =
-            Tasks::spawn(writer, connect, &gateway, keeper, reader.clone(), redis, health);
+        let (tasks, watched) = Tasks::spawn(writer, connect, &gateway, keeper, reader.clone(), redis, health);
         let read_models = ReadModels::new(site, pool.clone(), watched);
         let readiness = Readiness::new(history.clone(), mirror_health, read_models.clone());
         Ok(Self {
