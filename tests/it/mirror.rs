@@ -46,3 +46,28 @@ async fn sockets_do_not_notice_that_redis_lost_everything() {
     assert_eq!(ids, ["1-0", "2-0", "3-0", "4-0"], "the stream is whole again");
     assert_eq!(socket.sync().await["unread"], 4);
 }
+
+#[tokio::test]
+async fn a_stream_that_a_newer_fold_feeds_is_left_alone_and_sockets_go_on() {
+    let service = Service::start().await;
+    let (mut socket, _) = Socket::of(&service, "alice").await;
+    service.create("alice").await;
+    socket.event("notification.created").await;
+    let epoch: String = service.mirrored_after("0", 1).await[0].get("epoch").unwrap();
+    let mut redis = service.redis().await;
+    let mut newer = redis::cmd("XADD");
+    newer.arg("tidings:{0}:events").arg("2-0").arg("epoch").arg(epoch).arg("generation").arg(2_000_000);
+    newer.arg("tenant").arg("default").arg("type").arg("notification.created").arg("event").arg("{}");
+    newer.arg("user_id").arg("alice").arg("unread").arg(99).arg("unseen").arg(99).arg("item").arg("{}");
+    let _: String = newer.query_async(&mut redis).await.unwrap();
+    for round in 2..8 {
+        service.create("alice").await;
+        assert_eq!(
+            socket.event("notification.created").await["unread"],
+            round,
+            "the counts of its own inbox"
+        );
+    }
+    let length: i64 = redis::cmd("XLEN").arg("tidings:{0}:events").query_async(&mut redis).await.unwrap();
+    assert_eq!(length, 2, "an older fold adds nothing");
+}

@@ -29,7 +29,7 @@ use crate::embedded::{self, Embedded, Wanted};
 /// A log of its own, with its own Postgres.
 pub(crate) struct Bench {
     embedded: Embedded,
-    connect: PgConnectOptions,
+    pub(crate) connect: PgConnectOptions,
     pub(crate) pool: PgPool,
     pub(crate) codec: Codec,
     pub(crate) history: History,
@@ -63,7 +63,7 @@ impl Bench {
         self.embedded.stop().await;
     }
 
-    async fn job(&self, id: NotificationId, sequence: usize) -> Job {
+    pub(crate) async fn job(&self, id: NotificationId, sequence: usize) -> Job {
         self.job_for("default", id, sequence).await
     }
 
@@ -84,7 +84,7 @@ impl Bench {
         Job { command_id, events: vec![event], record: None, deadline: in_seconds(5) }
     }
 
-    async fn append(&self, job: Job) -> Result<Appended, AppendError> {
+    pub(crate) async fn append(&self, job: Job) -> Result<Appended, AppendError> {
         self.log.append(job, Lane::Single).await
     }
 
@@ -127,7 +127,7 @@ fn created() -> Event {
     Notification::default().decide(&command).unwrap().remove(0)
 }
 
-fn fresh_id() -> NotificationId {
+pub(crate) fn fresh_id() -> NotificationId {
     NotificationId::new(clock::new_uuid())
 }
 

@@ -1,5 +1,8 @@
 //! The read models of this binary, by name: where they stand, and how operators rebuild and redrive them.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
