@@ -175,7 +175,8 @@ END $$;
 
 CREATE FUNCTION index_timers_v1() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    CREATE INDEX timers_due ON timers (due_at);
+    -- Due timers are walked page by page; thousands may be due at one instant.
+    CREATE INDEX timers_due ON timers (due_at, notification, kind);
 END $$;
 
 -- How each notification's delivery stands, per channel of its plan.

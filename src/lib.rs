@@ -1,7 +1,7 @@
 //! Tidings: a command becomes events, events become an inbox, an inbox becomes frames on sockets.
 //!
 //! `cli` and `config` start it, `app` wires it, `api` is the way in, `auth` says who, `commands` decide through
-//! the domain, `log` appends; `mirror` copies the log to Redis, and `gateway` sends it to whoever listens.
+//! the domain, `timers` asks for what is due, `log` appends; `mirror` copies the log to Redis, and `gateway` sends it to whoever listens.
 
 pub mod api;
 pub mod app;
@@ -19,3 +19,4 @@ pub mod mirror;
 pub mod read_models;
 pub mod replay;
 pub mod telemetry;
+pub mod timers;

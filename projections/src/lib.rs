@@ -12,3 +12,6 @@ pub mod read_model;
 pub mod rebuild;
 pub mod redrive;
 pub mod status;
+#[cfg(test)]
+mod tests;
+pub mod timers;

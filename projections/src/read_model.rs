@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
 
-use crate::log::Recorded;
+use crate::log::{Recorded, Unreadable};
 use crate::parking::Parked;
 
 /// Tenant and user.
@@ -37,6 +37,32 @@ pub trait ReadModel: Default + Send + 'static {
         connection: &mut PgConnection,
         user: &UserKey,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+}
+
+/// The log contradicts itself or is damaged; no retry helps.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    #[error("position {position}: {event} of a notification that was never created")]
+    NoItem { position: i64, event: String },
+    #[error("position {position}: {event} names no recipient")]
+    NoRecipient { position: i64, event: String },
+}
+
+impl FoldError {
+    pub(crate) fn never_created(event: &Recorded) -> Self {
+        Self::NoItem { position: event.position, event: event.event_type.clone() }
+    }
+}
+
+/// Whom an event concerns.
+pub(crate) fn recipient(event: &Recorded) -> Result<UserKey, FoldError> {
+    let (position, event_type) = (event.position, &event.event_type);
+    match &event.recipient {
+        Some(user_id) => Ok((event.tenant.clone(), user_id.clone())),
+        None => Err(FoldError::NoRecipient { position, event: event_type.clone() }),
+    }
 }
 
 /// Events to fold in one transaction.

@@ -52,7 +52,8 @@ impl Readiness {
         if mirror == Health::DatabaseBehind {
             return (StatusCode::SERVICE_UNAVAILABLE, "database-behind");
         }
-        if self.history.inbox.get() < self.head_at_start {
+        let models = [&self.history.inbox, &self.history.timers];
+        if models.iter().any(|model| model.get() < self.head_at_start) {
             return (StatusCode::SERVICE_UNAVAILABLE, "starting");
         }
         match mirror {

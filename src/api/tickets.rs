@@ -63,7 +63,7 @@ impl Tickets {
         let user = match (principal, wanted) {
             (_, Some(wanted)) => wanted,
             (Principal::User { user, .. }, None) => user.clone(),
-            (Principal::Service { .. }, None) => {
+            (Principal::Service { .. } | Principal::Timer { .. }, None) => {
                 return Err(Problem::at(Kind::Invalid, "/user_id", "is required with an API key"));
             }
         };

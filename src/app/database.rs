@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::{ConnectOptions, PgConnection, PgPool};
 use tidings_projections::inbox::Inbox;
 use tidings_projections::read_model;
+use tidings_projections::timers::Timers;
 
 /// All DDL. It runs at start under an advisory lock, so several nodes may start at once.
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -68,5 +69,10 @@ pub async fn migrate(connect: &PgConnectOptions) -> Result<(), DatabaseError> {
     let mut connection = connect.connect().await.map_err(DatabaseError::Unreachable)?;
     MIGRATIONS.run(&mut connection).await?;
     // The tables of read models whose fold is new.
-    read_model::prepare::<Inbox>(&mut connection).await.map_err(DatabaseError::Prepare)
+    prepare(&mut connection).await.map_err(DatabaseError::Prepare)
+}
+
+async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    read_model::prepare::<Inbox>(connection).await?;
+    read_model::prepare::<Timers>(connection).await
 }

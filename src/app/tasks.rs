@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use tidings_projections::inbox::Inbox;
-use tidings_projections::log::Reader;
+use tidings_projections::log::{Reader, Watermark};
 use tidings_projections::processor::{Activity, Pace, Processor, Surroundings};
+use tidings_projections::timers;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::gateway::{Feed, Gateway, Keeper};
-use crate::log::{self, Writer};
+use crate::log::{self, History, Writer};
 use crate::mirror::{self, Health, Mirror};
 use crate::read_models::{Name, Watched};
+use crate::timers::Timers;
 
 /// Batches the mirror or the feed may be behind before it reads from elsewhere.
 const COMMITTED_BATCHES_MAX: usize = 64;
@@ -21,6 +23,8 @@ const WRITER_TIMEOUT: Duration = Duration::from_secs(6);
 
 pub struct Tasks {
     writer: JoinHandle<()>,
+    /// Hands in commands, as callers do.
+    timers: JoinHandle<()>,
     /// These follow the log, or what is open: they can be stopped at any point.
     followers: Vec<JoinHandle<()>>,
 }
@@ -35,21 +39,23 @@ impl Tasks {
         redis: redis::Client,
         health: watch::Sender<Health>,
     ) -> (Self, Vec<Watched>) {
-        let Gateway { pool, history, hub, .. } = gateway;
+        let Gateway { pool, history, hub, commands, .. } = gateway;
         let (pool, history, hub) = (pool.clone(), history.clone(), hub.clone());
         let (sender, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (to_mirror, mirrored) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (to_feed, local) = mpsc::channel(COMMITTED_BATCHES_MAX);
-        let surroundings = Surroundings {
-            connect: connect.clone(),
-            reader: reader.clone(),
-            tail: history.tail.clone(),
-            head: history.head.clone(),
-            checkpoint: history.inbox.clone(),
-            activity: watch::Sender::new(Activity::default()),
+        let (timers_folded, timers_set) = mpsc::channel(COMMITTED_BATCHES_MAX);
+        let mut watched = Vec::new();
+        let mut around = |name, checkpoint: &Watermark| {
+            let surroundings = surroundings(&connect, &reader, &history, checkpoint);
+            watched.push(Watched { name, activity: surroundings.activity.subscribe() });
+            surroundings
         };
-        let watched = vec![Watched { name: Name::Inbox, activity: surroundings.activity.subscribe() }];
-        let inbox: Processor<Inbox> = Processor::new(surroundings, Pace::prompt(), Some(sender));
+        let inbox: Processor<Inbox> =
+            Processor::new(around(Name::Inbox, &history.inbox), Pace::prompt(), Some(sender));
+        let due: Processor<timers::Timers> =
+            Processor::new(around(Name::Timers, &history.timers), Pace::relaxed(), Some(timers_folded));
+        let timers = Timers::new(connect.clone(), commands.clone(), history.timers.clone(), timers_set);
         let stream = Mirror {
             client: redis.clone(),
             pool: pool.clone(),
@@ -64,11 +70,13 @@ impl Tasks {
             tokio::spawn(log::follow(connect.clone(), pool, history.clone())),
             tokio::spawn(mirror::relay(committed, history, to_mirror, to_feed)),
             tokio::spawn(inbox.run()),
+            tokio::spawn(due.run()),
             tokio::spawn(stream.run()),
             tokio::spawn(feed.run()),
             tokio::spawn(keeper.run()),
         ];
-        (Self { writer: tokio::spawn(writer.run()), followers }, watched)
+        let (writer, timers) = (tokio::spawn(writer.run()), tokio::spawn(timers.run()));
+        (Self { writer, timers, followers }, watched)
     }
 
     /// Returns when one of the loops has ended, which only a panic does.
@@ -76,14 +84,33 @@ impl Tasks {
         let followers = futures_util::future::select_all(&mut self.followers);
         tokio::select! {
             _ = &mut self.writer => "the writer of the log broke off",
+            _ = &mut self.timers => "the timers broke off",
             _ = followers => "a loop of the node broke off",
         }
     }
 
     pub async fn stop(self) {
+        // What it has handed in is appended; what it has not, another turn will.
+        self.timers.abort();
         if !self.writer.is_finished() && tokio::time::timeout(WRITER_TIMEOUT, self.writer).await.is_err() {
             tracing::warn!("the writer still had jobs; their callers know that the outcome is unknown");
         }
         self.followers.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn surroundings(
+    connect: &PgConnectOptions,
+    reader: &Reader,
+    history: &History,
+    checkpoint: &Watermark,
+) -> Surroundings {
+    Surroundings {
+        connect: connect.clone(),
+        reader: reader.clone(),
+        tail: history.tail.clone(),
+        head: history.head.clone(),
+        checkpoint: checkpoint.clone(),
+        activity: watch::Sender::new(Activity::default()),
     }
 }

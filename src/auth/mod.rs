@@ -25,6 +25,10 @@ pub enum Principal {
         /// `None` where a service vouched for the user without a token.
         expires_at_unix_seconds: Option<i64>,
     },
+    /// The service itself, when the time of something has come. Nobody becomes it by any credentials.
+    Timer {
+        tenant: Tenant,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,13 +53,13 @@ pub enum Denied {
 impl Principal {
     pub fn tenant(&self) -> &Tenant {
         match self {
-            Self::Service { tenant, .. } | Self::User { tenant, .. } => tenant,
+            Self::Service { tenant, .. } | Self::User { tenant, .. } | Self::Timer { tenant } => tenant,
         }
     }
 
     pub fn issuer(&self) -> Issuer {
         let user = match self {
-            Self::Service { .. } => None,
+            Self::Service { .. } | Self::Timer { .. } => None,
             Self::User { user, .. } => Some(user.clone()),
         };
         Issuer { tenant: self.tenant().clone(), user }
@@ -64,7 +68,7 @@ impl Principal {
     /// When the token behind it expires, in Unix seconds; nothing else expires by itself.
     pub fn expires_at_unix_seconds(&self) -> Option<i64> {
         match self {
-            Self::Service { .. } => None,
+            Self::Service { .. } | Self::Timer { .. } => None,
             Self::User { expires_at_unix_seconds, .. } => *expires_at_unix_seconds,
         }
     }
@@ -74,6 +78,7 @@ impl Principal {
         match self {
             Self::Service { key_id, .. } => format!("key:{key_id}"),
             Self::User { user, .. } => format!("user:{user}"),
+            Self::Timer { .. } => "timer".into(),
         }
     }
 
@@ -82,6 +87,7 @@ impl Principal {
         match self {
             Self::Service { .. } => "service".into(),
             Self::User { user, .. } => format!("user:{user}"),
+            Self::Timer { .. } => "timer".into(),
         }
     }
 
@@ -96,15 +102,16 @@ impl Principal {
     pub fn require_service(&self) -> Result<(), Denied> {
         match self {
             Self::Service { .. } => Ok(()),
-            Self::User { .. } => Err(Denied::ServiceOnly),
+            Self::User { .. } | Self::Timer { .. } => Err(Denied::ServiceOnly),
         }
     }
 
     /// A service reaches every user of its tenant, a user only himself.
     pub fn require_access_to(&self, wanted: &UserId) -> Result<(), Denied> {
         match self {
-            Self::User { user, .. } if user != wanted => Err(Denied::AnotherUser),
-            _ => Ok(()),
+            Self::Service { .. } => Ok(()),
+            Self::User { user, .. } if user == wanted => Ok(()),
+            Self::User { .. } | Self::Timer { .. } => Err(Denied::AnotherUser),
         }
     }
 }

@@ -58,6 +58,7 @@ impl Query {
     pub fn owner(&self, principal: &Principal) -> Result<Owner, Close> {
         let user = match (principal, &self.user_id) {
             (Principal::Service { .. }, None) => return Err(Close::BadRequest),
+            (Principal::Timer { .. }, _) => return Err(Close::Unauthorized),
             (Principal::User { user, .. }, Some(wanted)) if user != wanted => {
                 return Err(Close::Unauthorized);
             }

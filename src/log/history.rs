@@ -16,8 +16,9 @@ pub struct History {
     epochs: Arc<watch::Sender<Arc<Epochs>>>,
     /// The end of the log.
     pub head: Watermark,
-    /// How far the inbox has followed it.
+    /// How far the read models have followed it.
     pub inbox: Watermark,
+    pub timers: Watermark,
     pub tail: Tail,
     keys: KeyRing,
 }
@@ -30,6 +31,7 @@ impl History {
             epochs: Arc::new(watch::Sender::new(Arc::new(epochs))),
             head: Watermark::default(),
             inbox: Watermark::default(),
+            timers: Watermark::default(),
             tail: Tail::default(),
             keys,
         };
@@ -100,7 +102,7 @@ impl History {
                 self.keys.clear();
                 self.tail.clear();
                 self.head.reset_to(first_position - 1);
-                self.inbox.reset_to(0);
+                [&self.inbox, &self.timers].into_iter().for_each(|model| model.reset_to(0));
                 *known = epochs;
             }
             begins

@@ -14,37 +14,43 @@ use tidings_projections::processor::Activity;
 use tidings_projections::rebuild::{self, Page, RebuildError, Report, Site};
 use tidings_projections::redrive::{Redriven, redrive};
 use tidings_projections::status::{Standing, standing};
+use tidings_projections::timers::Timers;
 use tokio::sync::{mpsc, watch};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Name {
     Inbox,
+    Timers,
 }
 
 impl Name {
-    pub const ALL: &'static [Self] = &[Self::Inbox];
+    pub const ALL: &'static [Self] = &[Self::Inbox, Self::Timers];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inbox => "inbox",
+            Self::Timers => "timers",
         }
     }
 
     async fn standing(self, pool: &PgPool) -> Result<Standing, sqlx::Error> {
         match self {
             Self::Inbox => standing::<Inbox>(pool).await,
+            Self::Timers => standing::<Timers>(pool).await,
         }
     }
 
     async fn rebuild(self, site: &Site, pages: mpsc::Receiver<Page>) -> Result<Report, RebuildError> {
         match self {
             Self::Inbox => rebuild::rebuild::<Inbox>(site, pages).await,
+            Self::Timers => rebuild::rebuild::<Timers>(site, pages).await,
         }
     }
 
     async fn redrive(self, site: &Site) -> Result<Redriven, RebuildError> {
         match self {
             Self::Inbox => redrive::<Inbox>(site).await,
+            Self::Timers => redrive::<Timers>(site).await,
         }
     }
 }

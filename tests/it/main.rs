@@ -33,4 +33,5 @@ mod socket_limit;
 mod socket_orders;
 mod stream;
 mod support;
+mod timers;
 mod upcasting;

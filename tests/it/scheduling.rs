@@ -133,23 +133,11 @@ async fn a_repetition_is_answered_as_the_first_even_when_its_time_has_come() {
     let service = Service::start().await;
     let id = service.create("alice").await;
     let path = format!("/v1/notifications/{id}/snooze");
-    let soon = json!({"until": at_in_ms(&service, 3_000).await});
+    let soon = json!({"until": service.in_ms(3_000).await});
     let first = service.post_keyed(&path, &soon, "k").await.expect(200);
     // Requests without that key are refused from the instant on.
     while service.post(&path, &soon).await.status == 200 {}
     assert_eq!(service.post(&path, &soon).await.pointers(), ["/until"]);
     let again = service.post_keyed(&path, &soon, "k").await.expect(200);
     assert_eq!((again.header("idempotent-replayed"), &again.body), (Some("true"), &first.body));
-}
-
-/// A little from now, by the clock of the database, which is that of this machine.
-async fn at_in_ms(service: &Service, ms: i32) -> String {
-    let mut sql = service.sql().await;
-    let format = "YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"";
-    sqlx::query_scalar("SELECT to_char((clock_timestamp() + $1 * interval '1 ms') AT TIME ZONE 'UTC', $2)")
-        .bind(ms)
-        .bind(format)
-        .fetch_one(&mut sql)
-        .await
-        .unwrap()
 }

@@ -8,25 +8,14 @@ use tidings_domain::notification::{Created, Event};
 use uuid::Uuid;
 
 use super::item::{Change, Counts, Ended, Fixed, Item, ItemState};
-use crate::log::{Recorded, Unreadable};
-use crate::read_model::UserKey;
+use crate::log::Recorded;
+use crate::read_model::{FoldError, UserKey, recipient};
 
 /// An event that was folded in, with the change it made where it made one.
 #[derive(Clone, Debug)]
 pub struct Folded {
     pub event: Arc<Recorded>,
     pub change: Option<Change>,
-}
-
-/// The log contradicts itself or is damaged; no retry helps.
-#[derive(Debug, thiserror::Error)]
-pub enum FoldError {
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
-    #[error("position {position}: {event} of a notification that was never created")]
-    NoItem { position: i64, event: String },
-    #[error("position {position}: {event} names no recipient")]
-    NoRecipient { position: i64, event: String },
 }
 
 /// Tenant, user and notification.
@@ -71,11 +60,8 @@ impl Rows {
     /// Folds one event; the answer is what its user sees of it, if anything. An error leaves the rows as they were.
     pub fn fold(&mut self, event: &Recorded) -> Result<Option<Change>, FoldError> {
         let (id, fact) = event.notification()?;
-        let user_id = event.recipient.clone().ok_or_else(|| FoldError::NoRecipient {
-            position: event.position,
-            event: event.event_type.clone(),
-        })?;
-        let key = (event.tenant.clone(), user_id, id.uuid());
+        let (tenant, user_id) = recipient(event)?;
+        let key = (tenant, user_id, id.uuid());
         if let Event::Created(created) = fact {
             return Ok(self.create(event, key, created));
         }
@@ -83,7 +69,7 @@ impl Rows {
             return Ok(None);
         }
         let Some(item) = self.items.get_mut(&key) else {
-            return Err(FoldError::NoItem { position: event.position, event: event.event_type.clone() });
+            return Err(FoldError::never_created(event));
         };
         if !self.made.contains(&key) {
             self.moved.insert(key.clone());

@@ -18,7 +18,7 @@ pub use bulk::{BulkKind, to_mark};
 pub use changes::{
     FoldedPage, Invalidated, changes_of, checkpoint, counts_at, folded_after, invalidated_since,
 };
-pub use fold::{FoldError, Folded};
+pub use fold::Folded;
 pub use item::{Change, Counts, Fixed, Item, ItemState, Shelf, rfc3339};
 pub use page::{Page, PageQuery, QueryError, Shown, Standing, page, standing};
 pub use replay::{ReplayError, Replayed, inbox_at};

@@ -3,10 +3,11 @@
 
 use sqlx::PgPool;
 
-use super::fold::{FoldError, Rows};
+use super::fold::Rows;
 use super::item::{Counts, Item};
 use super::page::{Page, PageQuery};
 use crate::log::{ReadError, Reader};
+use crate::read_model::FoldError;
 
 /// Events in memory at a time.
 const PAGE_EVENTS: i64 = 250;

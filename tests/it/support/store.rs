@@ -77,6 +77,19 @@ impl Service {
         PgConnection::connect_with(&options).await.unwrap()
     }
 
+    /// An instant a little from now, by the clock of the database, which is that of this machine.
+    pub async fn in_ms(&self, ms: i32) -> String {
+        let format = "YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"";
+        sqlx::query_scalar(
+            "SELECT to_char((clock_timestamp() + $1 * interval '1 ms') AT TIME ZONE 'UTC', $2)",
+        )
+        .bind(ms)
+        .bind(format)
+        .fetch_one(&mut self.sql().await)
+        .await
+        .unwrap()
+    }
+
     /// What a request that is refused must leave alone: events, head and idempotency keys.
     pub async fn stored(&self, sql: &mut PgConnection) -> (i64, i64, i64) {
         sqlx::query_as(

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
-mod histories;
 mod model;
 mod random_histories;
 mod rules;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use tidings_domain::notification::{Created, Event};
 use uuid::Uuid;
 
-use super::histories::{fact, item_key};
 use crate::inbox::fold::ItemKey;
 use crate::inbox::item::{Change, Counts, Ended, Fixed, Item, ItemState};
 use crate::log::Recorded;
 use crate::read_model::UserKey;
+use crate::tests::histories::{fact, item_key};
 
 type Log = [Arc<Recorded>];
 

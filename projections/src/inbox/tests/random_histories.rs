@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::histories::{Xorshift, history};
 use super::model;
 use super::store::Store;
 use crate::inbox::fold::{Rows, altered_item};
 use crate::inbox::item::Change;
 use crate::log::Recorded;
+use crate::tests::histories::{Xorshift, history};
 
 const HISTORIES: usize = 300;
 const EVENT_KINDS: usize = 16;

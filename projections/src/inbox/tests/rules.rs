@@ -6,9 +6,10 @@ use std::iter::successors;
 use serde_json::{Value, json};
 use tidings_domain::notification::{Channel, Event, Failure, FailureClass};
 
-use super::histories::{SNOOZES, created, id, recorded};
-use crate::inbox::fold::{FoldError, Rows};
+use crate::inbox::fold::Rows;
 use crate::inbox::item::{Change, Counts, rfc3339};
+use crate::read_model::FoldError;
+use crate::tests::histories::{SNOOZES, created, id, recorded};
 
 const ADA: (&str, &str) = ("acme", "ada");
 

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::inbox::fold::{FoldError, ItemKey, Rows, altered_item};
+use crate::inbox::fold::{ItemKey, Rows, altered_item};
 use crate::inbox::item::{Change, Counts, Ended, ItemState};
 use crate::log::Recorded;
-use crate::read_model::UserKey;
+use crate::read_model::{FoldError, UserKey};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Store {

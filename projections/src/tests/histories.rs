@@ -12,7 +12,6 @@ use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::inbox::fold::ItemKey;
 use crate::log::{Fact, Recorded};
 
 const BEGINNING: OffsetDateTime = datetime!(2026-08-01 09:00 UTC);
@@ -64,7 +63,7 @@ pub fn recorded(position: i64, (tenant, user): (&str, &str), id: NotificationId,
 }
 
 /// The item an event belongs to, whether or not it alters it.
-pub fn item_key(event: &Recorded) -> ItemKey {
+pub fn item_key(event: &Recorded) -> (String, String, Uuid) {
     let (id, _) = event.notification().unwrap();
     (event.tenant.clone(), event.recipient.clone().unwrap(), id.uuid())
 }

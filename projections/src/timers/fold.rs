@@ -1,0 +1,90 @@
+//! Folds events into what becomes of timers: set to an instant, or gone. Only the last word of a batch on each timer is
+//! kept; what stood before it does not matter, so the same events give the same rows however often.
+
+use std::collections::HashMap;
+
+use tidings_domain::notification::Event;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::log::Recorded;
+use crate::read_model::{FoldError, recipient};
+
+/// What happens when a timer is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A scheduled notification appears.
+    Release,
+    /// A snoozed one comes back.
+    Wake,
+    /// It leaves for good.
+    Expire,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Release, Self::Wake, Self::Expire];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Wake => "wake",
+            Self::Expire => "expire",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// Tenant, user, notification and kind.
+pub(super) type TimerKey = (String, String, Uuid, Kind);
+
+/// When a timer is due, and the event that set it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Set {
+    pub due_at: OffsetDateTime,
+    pub position: i64,
+}
+
+/// What a batch leaves of each timer it touches; `None` is gone.
+#[derive(Default)]
+pub(super) struct Moves(pub HashMap<TimerKey, Option<Set>>);
+
+impl Moves {
+    /// An error leaves everything as it was.
+    pub fn fold(&mut self, event: &Recorded) -> Result<(), FoldError> {
+        let (id, fact) = event.notification()?;
+        let (tenant, user_id) = recipient(event)?;
+        let mut put = |kind: Kind, due_at: Option<OffsetDateTime>| {
+            let set = due_at.map(|due_at| Set { due_at, position: event.position });
+            self.0.insert((tenant.clone(), user_id.clone(), id.uuid(), kind), set);
+        };
+        match fact {
+            // What is never set needs no deletion either: most notifications have no timer at all.
+            Event::Created(created) => {
+                created.deliver_at.into_iter().for_each(|at| put(Kind::Release, Some(at)));
+                created.expires_at.into_iter().for_each(|at| put(Kind::Expire, Some(at)));
+            }
+            Event::Released {} => put(Kind::Release, None),
+            Event::Snoozed { until } => put(Kind::Wake, Some(*until)),
+            Event::Woken {} => put(Kind::Wake, None),
+            Event::Cancelled {} | Event::Expired {} => Kind::ALL.into_iter().for_each(|kind| put(kind, None)),
+            Event::Seen {}
+            | Event::Read {}
+            | Event::Unread {}
+            | Event::Archived {}
+            | Event::Unarchived {}
+            | Event::DeliverySucceeded { .. }
+            | Event::DeliveryFailed { .. }
+            | Event::DeliveryExhausted { .. }
+            | Event::DeliveryDeadLettered { .. }
+            | Event::DeliveryRetryRequested { .. } => {}
+        }
+        Ok(())
+    }
+
+    pub fn earliest(&self) -> Option<OffsetDateTime> {
+        self.0.values().flatten().map(|set| set.due_at).min()
+    }
+}

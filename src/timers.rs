@@ -1,0 +1,251 @@
+//! Fires timers: when an instant has come that a notification waits for, a command says so.
+//!
+//! The loop runs on every node and one fires at a time. The aggregate ignores every instant but its current one, so
+//! that a timer which fires twice, whatever crashed in between, has its effect once.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lru::LruCache;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Executor, PgConnection};
+use tidings_domain::notification::Action;
+use tidings_domain::{NotificationId, Tenant};
+use tidings_projections::log::Watermark;
+use tidings_projections::processor::Committed;
+use tidings_projections::timers::{After, Due, Kind, due, next_due};
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::auth::Principal;
+use crate::clock;
+use crate::commands::{CommandError, Commands, Context, Item};
+
+/// Timers of one turn: they fit one call of the log, and hold up nobody for long.
+const CHUNK: usize = 250;
+/// What another node has set may be due before this one learns of it; this is how late it can be.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long another node's turn is left alone.
+const RIVAL_POLL: Duration = Duration::from_millis(100);
+/// How long a turn waits until what it fired is folded; until then the next would find the same timers again.
+const FOLDED_TIMEOUT: Duration = Duration::from_secs(2);
+/// A timer that was fired and is still there is left alone for so long.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
+const RETRY_AFTER_ERROR: Duration = Duration::from_millis(500);
+/// A turn is over long before its connection is given up.
+const SESSION: &[(&str, &str)] = &[
+    ("lock_timeout", "2s"),
+    ("statement_timeout", "15s"),
+    ("idle_in_transaction_session_timeout", "15s"),
+    ("tcp_keepalives_idle", "5"),
+    ("tcp_keepalives_interval", "2"),
+    ("enable_seqscan", "off"),
+    ("jit", "off"),
+];
+
+#[derive(Debug, thiserror::Error)]
+enum FiringError {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Command(#[from] CommandError),
+}
+
+enum Turn {
+    /// Some were fired, and more may be due.
+    Fired,
+    /// Nothing is due; the instant of the next, and how long to wait at most.
+    Idle { next: Option<OffsetDateTime>, wait: Duration },
+    /// Another node's.
+    Elsewhere,
+}
+
+/// A timer as it was set: set anew, it is another one.
+type Fired = (Uuid, Kind, i64);
+
+pub struct Timers {
+    connect: PgConnectOptions,
+    commands: Arc<Commands>,
+    /// How far the timers have followed the log.
+    checkpoint: Watermark,
+    /// What this node has folded, each batch with the earliest instant it set.
+    set: mpsc::Receiver<Committed<Option<OffsetDateTime>>>,
+    /// What was fired here lately. A timer that is still there was either not folded yet or has no effect.
+    fired: LruCache<Fired, Instant>,
+    well: bool,
+}
+
+impl Timers {
+    pub fn new(
+        connect: PgConnectOptions,
+        commands: Arc<Commands>,
+        checkpoint: Watermark,
+        set: mpsc::Receiver<Committed<Option<OffsetDateTime>>>,
+    ) -> Self {
+        const FIRED_MAX: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
+        Self { connect, commands, checkpoint, set, fired: LruCache::new(FIRED_MAX), well: true }
+    }
+
+    /// Runs until the task is aborted. What fails is tried again, for ever.
+    pub async fn run(mut self) {
+        let mut connection = None;
+        loop {
+            // What was set until here is found by the turn.
+            while self.set.try_recv().is_ok() {}
+            let turn = match &mut connection {
+                Some(open) => self.turn(open).await,
+                None => match self.open().await {
+                    Ok(open) => {
+                        connection = Some(open);
+                        continue;
+                    }
+                    Err(error) => Err(error.into()),
+                },
+            };
+            self.report(turn.as_ref().err());
+            match turn {
+                Ok(Turn::Fired) => {}
+                Ok(Turn::Idle { next, wait }) => {
+                    let _ = tokio::time::timeout(wait, self.set_before(next)).await;
+                }
+                Ok(Turn::Elsewhere) => tokio::time::sleep(RIVAL_POLL).await,
+                Err(_) => {
+                    connection = None;
+                    tokio::time::sleep(RETRY_AFTER_ERROR).await;
+                }
+            }
+        }
+    }
+
+    /// Says once what is wrong, and once that it is over.
+    fn report(&mut self, error: Option<&FiringError>) {
+        match (error, self.well) {
+            (Some(error), true) => tracing::warn!(%error, "timers cannot be fired; trying again"),
+            (None, false) => tracing::info!("timers are fired again"),
+            _ => {}
+        }
+        self.well = error.is_none();
+    }
+
+    /// Returns once a timer was set that is due before the next one known.
+    async fn set_before(&mut self, next: Option<OffsetDateTime>) {
+        while let Some(committed) = self.set.recv().await {
+            if committed.output.is_some_and(|set| next.is_none_or(|next| set < next)) {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn open(&self) -> Result<PgConnection, sqlx::Error> {
+        let options = self.connect.clone().application_name("tidings due");
+        options.options(SESSION.iter().copied()).connect().await
+    }
+
+    /// Fires one chunk of what is due, and keeps the turn until it is folded. An error leaves a transaction behind, so
+    /// its connection is not used again.
+    async fn turn(&mut self, connection: &mut PgConnection) -> Result<Turn, FiringError> {
+        let begin = "BEGIN; SELECT FROM timer_turn FOR UPDATE SKIP LOCKED";
+        if connection.fetch_optional(begin).await?.is_none() {
+            connection.execute("ROLLBACK").await?;
+            return Ok(Turn::Elsewhere);
+        }
+        let chunk = self.next_chunk(connection).await?;
+        let turn = if chunk.is_empty() {
+            let next = next_due(&mut *connection).await?;
+            let wait = next.map_or(LOOK_EVERY, |(_, wait)| wait.min(LOOK_EVERY));
+            Turn::Idle { next: next.map(|(at, _)| at), wait }
+        } else {
+            let position = self.fire(chunk).await?;
+            // Without it, the turn after this one is in vain; no more than that.
+            let _ = tokio::time::timeout(FOLDED_TIMEOUT, self.checkpoint.reached(position)).await;
+            Turn::Fired
+        };
+        connection.execute("COMMIT").await?;
+        Ok(turn)
+    }
+
+    /// What is due and was not fired lately.
+    async fn next_chunk(&mut self, connection: &mut PgConnection) -> Result<Vec<Due>, sqlx::Error> {
+        let mut after = None;
+        loop {
+            let page = due(&mut *connection, after, CHUNK as i64).await?;
+            let is_last = page.len() < CHUNK;
+            after = page.last().map(After::from);
+            let chunk: Vec<Due> = page.into_iter().filter(|due| !self.was_fired(due)).collect();
+            if is_last || !chunk.is_empty() {
+                return Ok(chunk);
+            }
+        }
+    }
+
+    fn was_fired(&mut self, due: &Due) -> bool {
+        self.fired.get(&key(due)).is_some_and(|at| at.elapsed() < AGAIN_AFTER)
+    }
+
+    /// Gives a position that all of it is at or before.
+    async fn fire(&mut self, chunk: Vec<Due>) -> Result<i64, FiringError> {
+        let mut tenants: BTreeMap<String, Vec<Due>> = BTreeMap::new();
+        for due in chunk {
+            tenants.entry(due.tenant.clone()).or_default().push(due);
+        }
+        let mut position = 0;
+        for (tenant, timers) in tenants {
+            match Tenant::try_from(tenant) {
+                Ok(tenant) => position = self.fire_for(tenant, timers).await?.max(position),
+                Err(error) => {
+                    tracing::error!(%error, "timers of a tenant that cannot be are left alone");
+                    self.remember(&timers);
+                }
+            }
+        }
+        Ok(position)
+    }
+
+    async fn fire_for(&mut self, tenant: Tenant, timers: Vec<Due>) -> Result<i64, FiringError> {
+        let request_id = format!("timer-{}", clock::new_uuid());
+        let context = Context { principal: Principal::Timer { tenant }, request_id, idempotency: None };
+        let items = timers.iter().zip(1..).map(|(due, part)| item(due, part)).collect();
+        let many = self.commands.execute_many(&context, items).await?;
+        let (mut position, mut failed) = (0, None);
+        for (due, result) in timers.iter().zip(many.results) {
+            match result {
+                Ok(done) => position = done.position.max(position),
+                // No repetition helps, but for one after a mending.
+                Err(error @ (CommandError::Fault(_) | CommandError::Refused(_))) => {
+                    let notification = NotificationId::new(due.notification);
+                    tracing::error!(%notification, %error, "a timer cannot be fired");
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    continue;
+                }
+            }
+            self.remember(std::slice::from_ref(due));
+        }
+        failed.map_or(Ok(position), |error| Err(error.into()))
+    }
+
+    fn remember(&mut self, timers: &[Due]) {
+        let now = Instant::now();
+        timers.iter().for_each(|due| _ = self.fired.put(key(due), now));
+    }
+}
+
+fn key(due: &Due) -> Fired {
+    (due.notification, due.kind, due.position)
+}
+
+fn item(due: &Due, part: i32) -> Item {
+    let at = due.due_at;
+    let action = match due.kind {
+        Kind::Release => Action::Release { at },
+        Kind::Wake => Action::Wake { at },
+        Kind::Expire => Action::Expire { at },
+    };
+    Item { id: NotificationId::new(due.notification), action, part }
+}
