@@ -278,7 +278,7 @@ impl From<AppendError> for Problem {
         match error {
             AppendError::Conflict => Self::new(Kind::Conflict, error.to_string()),
             AppendError::Busy => Self::new(Kind::Busy, "too many commands are waiting; nothing was done"),
-            AppendError::Expired => Self::unavailable(&error),
+            AppendError::Expired | AppendError::DatabaseBehind => Self::unavailable(&error),
             AppendError::OutcomeUnknown => Self::new(
                 Kind::OutcomeUnknown,
                 "the database was lost before it answered; repeat the request with the same Idempotency-Key",

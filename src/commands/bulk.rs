@@ -164,6 +164,7 @@ impl Commands {
         let Some(key) = &context.idempotency else { return Ok(None) };
         let job = Job {
             command_id: clock::new_uuid(),
+            epoch: self.log.epoch(),
             events: Vec::new(),
             record: Some(key.record(&context.principal, part, 200, result)),
             deadline: Instant::now() + DEADLINE,

@@ -121,6 +121,7 @@ impl Commands {
         let Some(key) = &context.idempotency else { return Ok(None) };
         let claim = Job {
             command_id: clock::new_uuid(),
+            epoch: self.log.epoch(),
             events: Vec::new(),
             record: Some(key.record(&context.principal, 0, 200, json!({}))),
             deadline,
@@ -225,7 +226,7 @@ impl Commands {
         events: &[<Notification as Aggregate>::Event],
         deadline: Instant,
     ) -> Result<Job, CommandError> {
-        let command_id = clock::new_uuid();
+        let (command_id, epoch) = (clock::new_uuid(), self.log.epoch());
         let metadata = json!(context.metadata(command_id));
         let recipient = match &item.action {
             Action::Create(create) => Some(create.user.as_str()),
@@ -248,7 +249,7 @@ impl Commands {
             let event = JobEvent::prepare(codec, &serialized, fact, tenant, recipient).await;
             prepared.push(event?);
         }
-        Ok(Job { command_id, events: prepared, record: None, deadline })
+        Ok(Job { command_id, epoch, events: prepared, record: None, deadline })
     }
 }
 

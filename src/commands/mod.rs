@@ -109,11 +109,15 @@ impl Commands {
         let id = NotificationId::new(clock::new_uuid());
         let deadline = Instant::now() + DEADLINE;
         let create = Action::Create(Box::new(create));
-        match self.execute(context, id, create, true, 201, deadline).await? {
-            Execution::Stored { position } => Ok(Done { id, position, replayed: false }),
-            Execution::Replayed(answer) => self.replay(context, answer),
-            Execution::Conflict => Err(CommandError::Conflict),
+        while Instant::now() < deadline {
+            match self.execute(context, id, create.clone(), true, 201, deadline).await? {
+                Execution::Stored { position } => return Ok(Done { id, position, replayed: false }),
+                Execution::Replayed(answer) => return self.replay(context, answer),
+                // Nobody else knows the id: a new epoch began meanwhile.
+                Execution::Conflict => tokio::time::sleep(CONFLICT_PAUSE).await,
+            }
         }
+        Err(CommandError::Conflict)
     }
 
     /// Executes a command on an existing notification, one at a time per notification on this node.

@@ -111,6 +111,7 @@ impl GroupCommit {
         if let Some(first) = events.first().filter(|e| e.sequence == 1) {
             CALL.with(|call| call.learn_recipient(first));
         }
+        let epoch = self.log.epoch();
         let (tenant, recipient) = CALL.with(|call| (call.tenant.clone(), call.recipient()));
         let mut prepared = Vec::with_capacity(events.len());
         for event in events {
@@ -121,6 +122,7 @@ impl GroupCommit {
         Ok(CALL.with(|call| {
             let job = Job {
                 command_id: call.command_id,
+                epoch,
                 events: prepared,
                 record: call.record.clone(),
                 deadline: call.deadline,

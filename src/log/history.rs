@@ -1,6 +1,7 @@
 //! The epochs of the log as this node knows them, and what must be forgotten when a new one begins.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::{PgExecutor, PgPool};
@@ -21,6 +22,7 @@ pub struct History {
     pub timers: Watermark,
     pub tail: Tail,
     keys: KeyRing,
+    behind: Arc<AtomicBool>,
 }
 
 impl History {
@@ -34,9 +36,19 @@ impl History {
             timers: Watermark::default(),
             tail: Tail::default(),
             keys,
+            behind: Arc::default(),
         };
         history.head.advance_to(head(pool).await?);
         Ok(history)
+    }
+
+    /// Whether the stream shows a later history than this node's database has. Nothing may be appended then.
+    pub fn database_is_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed)
+    }
+
+    pub fn set_database_behind(&self, behind: bool) {
+        self.behind.store(behind, Ordering::Relaxed);
     }
 
     pub fn epochs(&self) -> Arc<Epochs> {

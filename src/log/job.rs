@@ -23,6 +23,8 @@ pub enum Lane {
 pub struct Job {
     /// In the metadata of every event of the job; finds it again when a connection was lost mid-call.
     pub command_id: Uuid,
+    /// The epoch in which it was made: a later one may not have the keys that its content is sealed with.
+    pub epoch: i64,
     pub events: Vec<JobEvent>,
     pub record: Option<Record>,
     /// Past this instant it is dropped if it was not sent, and unresolved if it was.
@@ -110,7 +112,7 @@ pub struct Answer {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// Another job reached an aggregate first: load anew and decide again.
+    /// Another job reached an aggregate first, or a new epoch began: load anew and decide again.
     #[error("another command changed the aggregate first")]
     Conflict,
     /// The queue is full; nothing was done.
@@ -119,6 +121,9 @@ pub enum AppendError {
     /// Not sent before its deadline; nothing was done.
     #[error("the log could not be reached in time")]
     Expired,
+    /// The stream shows a later history than this node's database has: what is appended here could be lost.
+    #[error("this node's database is behind the history that others have seen")]
+    DatabaseBehind,
     /// Sent, and the answer was lost: it may or may not be in the log.
     #[error("the log was lost before it answered")]
     OutcomeUnknown,

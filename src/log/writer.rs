@@ -63,12 +63,21 @@ struct Pending {
 pub struct Log {
     singles: mpsc::Sender<Pending>,
     bulk: mpsc::Sender<Pending>,
+    history: History,
 }
 
 impl Log {
+    /// The epoch that a job is made in, asked before its content is sealed.
+    pub fn epoch(&self) -> i64 {
+        self.history.epochs().current().number
+    }
+
     /// Waits until the job is committed, refused or past its deadline. Dropping the call does not take the job
     /// back once it was sent.
     pub async fn append(&self, job: Job, lane: Lane) -> Result<Appended, AppendError> {
+        if self.history.database_is_behind() {
+            return Err(AppendError::DatabaseBehind);
+        }
         let deadline = job.deadline;
         let progress = Arc::new(Progress::default());
         let (reply, answer) = oneshot::channel();
@@ -166,7 +175,7 @@ impl Writer {
         let (bulk, bulk_queue) = mpsc::channel(QUEUE_JOBS_MAX);
         let writer = Self {
             connect,
-            history,
+            history: history.clone(),
             singles: Queue::new(single_queue),
             bulk: Queue::new(bulk_queue),
             bulk_held_since: None,
@@ -174,7 +183,7 @@ impl Writer {
             connection: None,
             head_before_call: 0,
         };
-        (Log { singles, bulk }, writer)
+        (Log { singles, bulk, history }, writer)
     }
 
     /// Runs until every [`Log`] is gone and all it handed in has its answer.
@@ -240,6 +249,9 @@ impl Writer {
             }
             match self.call(&call, uncertain_since).await {
                 Ok(outcome) => self.settle(call, outcome).await,
+                Err(CallError::Foreign(epoch)) => {
+                    calls.push_front(drop_foreign(call, epoch, uncertain_since.is_some()));
+                }
                 Err(CallError::Data(why)) => refuse_or_split(call, why, &mut calls),
                 Err(CallError::NotDone(error)) => {
                     tracing::warn!(%error, "an append did not go through; trying again");
@@ -273,6 +285,12 @@ impl Writer {
                 connecting.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(CallError::Unreachable)?
             }
         };
+        // A failover may have lost the keys of what was sealed before it.
+        let epoch = self.history.epochs().current().number;
+        if call.iter().any(|pending| pending.job.epoch != epoch) {
+            self.connection = Some(connection);
+            return Err(CallError::Foreign(epoch));
+        }
         // Read here: opening a connection may have found that the log ends earlier than it did.
         self.head_before_call = self.history.head.get();
         let jobs = call.iter().map(|pending| &pending.job);
@@ -341,6 +359,14 @@ fn drop_expired(call: Vec<Pending>, uncertain: bool) -> Vec<Pending> {
     alive
 }
 
+/// Jobs made in another epoch are not appended in this one: their callers make them anew, with the keys that it has.
+fn drop_foreign(call: Vec<Pending>, epoch: i64, uncertain: bool) -> Vec<Pending> {
+    let (ours, foreign): (Vec<_>, Vec<_>) = call.into_iter().partition(|p| p.job.epoch == epoch);
+    let error = if uncertain { AppendError::OutcomeUnknown } else { AppendError::Conflict };
+    foreign.into_iter().for_each(|p| drop(p.reply.send(Err(error.clone()))));
+    ours
+}
+
 /// One job alone is the culprit; several are halved, so that only the culprit fails.
 fn refuse_or_split(mut call: Vec<Pending>, why: String, calls: &mut VecDeque<Vec<Pending>>) {
     if call.len() > 1 {
@@ -361,6 +387,8 @@ enum CallError {
     Data(String),
     /// The server answered with another error; nothing was done.
     NotDone(sqlx::Error),
+    /// Some jobs were made in another epoch than this one; nothing was done.
+    Foreign(i64),
     /// No connection could be made; nothing was done.
     Unreachable(sqlx::Error),
     /// The connection ended before an answer: done or not done.

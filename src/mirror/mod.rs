@@ -118,6 +118,12 @@ impl Mirror {
             Err(MirrorError::DatabaseBehind(_)) => Health::DatabaseBehind,
             Err(_) => Health::RedisAway,
         };
+        // What Redis shows counts until it shows something else; without Redis nothing new is known.
+        match health {
+            Health::Current => self.history.set_database_behind(false),
+            Health::DatabaseBehind => self.history.set_database_behind(true),
+            Health::Starting | Health::RedisAway => {}
+        }
         let changed = self.health.send_if_modified(|known| {
             let changed = *known != health;
             *known = health.clone();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Service, Socket};
+use crate::support::{PATIENCE, Service, Socket, note};
 
 #[tokio::test]
 async fn the_stream_holds_every_event_by_its_position_with_what_it_changed() {
@@ -70,4 +70,35 @@ async fn a_stream_that_a_newer_fold_feeds_is_left_alone_and_sockets_go_on() {
     }
     let length: i64 = redis::cmd("XLEN").arg("tidings:{0}:events").query_async(&mut redis).await.unwrap();
     assert_eq!(length, 2, "an older fold adds nothing");
+}
+
+#[tokio::test]
+async fn a_node_whose_database_is_behind_the_stream_is_unready_and_appends_nothing() {
+    let service = Service::start().await;
+    service.create("alice").await;
+    let entries = service.mirrored_after("0", 1).await;
+    let epoch: i64 = entries[0].get("epoch").unwrap();
+    let mut redis = service.redis().await;
+    let mut later = redis::cmd("XADD");
+    later.arg("tidings:{0}:events").arg("2-0").arg("epoch").arg(epoch + 1).arg("generation").arg(1_000_000);
+    later.arg("tenant").arg("default").arg("type").arg("x").arg("event").arg("{}");
+    let _: String = later.query_async(&mut redis).await.unwrap();
+    // The next look at the stream finds out.
+    let ready = async {
+        loop {
+            let health = service.send(service.request("GET", "/health/ready")).await;
+            if health.status == 503 {
+                return health.json();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let health = tokio::time::timeout(PATIENCE, ready).await.expect("it becomes unready");
+    assert_eq!(health["status"], "database-behind");
+    assert_eq!(service.post("/v1/notifications", &note("alice")).await.problem(503), "unavailable");
+    assert_eq!(service.events("").await.len(), 1);
+    // Once the stream is gone, or the database is the right one, it goes on.
+    let _: i64 = redis::cmd("DEL").arg("tidings:{0}:events").query_async(&mut redis).await.unwrap();
+    let going_on = async { while service.post("/v1/notifications", &note("alice")).await.status != 201 {} };
+    tokio::time::timeout(PATIENCE, going_on).await.expect("it goes on");
 }

@@ -102,6 +102,7 @@ async fn a_job_without_events_answers_the_head_and_keeps_its_record() {
     bench.append(bench.job(fresh_id(), 1).await).await.unwrap();
     let empty = || Job {
         command_id: clock::new_uuid(),
+        epoch: bench.log.epoch(),
         events: Vec::new(),
         record: Some(record("noop")),
         deadline: in_seconds(5),
@@ -154,5 +155,19 @@ async fn the_database_refuses_to_change_or_remove_events() {
         assert!(error.to_string().contains("append-only"), "{statement}: {error}");
     }
     assert_eq!(bench.positions().await, 1);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_made_in_another_epoch_is_not_appended_in_this_one() {
+    let bench = Bench::start().await;
+    let (first, late) = (bench.job(fresh_id(), 1).await, bench.job(fresh_id(), 1).await);
+    bench.append(first).await.unwrap();
+    let epoch: i64 =
+        sqlx::query_scalar("SELECT log_start_epoch(log_incarnation())").fetch_one(&bench.pool).await.unwrap();
+    bench.history.adopt(&bench.pool, epoch).await.unwrap();
+    assert_eq!(bench.append(late).await, Err(AppendError::Conflict), "its key may be gone");
+    bench.append(bench.job(fresh_id(), 1).await).await.unwrap();
+    assert_eq!(bench.positions().await, 2);
     bench.stop().await;
 }

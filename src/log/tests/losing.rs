@@ -98,8 +98,13 @@ async fn a_full_queue_refuses_at_once() {
     let holder = hold_the_head(&bench).await;
     let mut jobs = Vec::new();
     for _ in 0..22_000 {
-        let job =
-            Job { command_id: clock::new_uuid(), events: vec![], record: None, deadline: in_seconds(2) };
+        let job = Job {
+            command_id: clock::new_uuid(),
+            epoch: bench.log.epoch(),
+            events: vec![],
+            record: None,
+            deadline: in_seconds(2),
+        };
         jobs.push(job);
     }
     let results = bench.append_all(jobs).await;
@@ -152,8 +157,10 @@ async fn a_restored_database_begins_a_new_epoch_before_anything_is_added() {
     let history = History::load(&bench.pool, keys).await.unwrap();
     let (log, writer) = Writer::new(bench.connect.clone(), history.clone());
     tokio::spawn(writer.run());
-    let stored = log.append(bench.job(fresh_id(), 1).await, Lane::Single).await;
-    assert_eq!(stored, Ok(Appended::Stored { position: 2 }));
+    let refused = log.append(bench.job(fresh_id(), 1).await, Lane::Single).await;
+    assert_eq!(refused, Err(AppendError::Conflict), "it was made before");
+    let again = Job { epoch: log.epoch(), ..bench.job(fresh_id(), 1).await };
+    assert_eq!(log.append(again, Lane::Single).await, Ok(Appended::Stored { position: 2 }));
     let second = history.epochs().current();
     assert!(second.number > first.number);
     assert_eq!(second.first_position, 2);

@@ -68,7 +68,7 @@ impl Bench {
     }
 
     async fn job_for(&self, tenant: &str, id: NotificationId, sequence: usize) -> Job {
-        let command_id = clock::new_uuid();
+        let (command_id, epoch) = (clock::new_uuid(), self.log.epoch());
         let event = if sequence == 1 { created() } else { Event::Seen {} };
         let fact = Fact::Notification(id, event.clone());
         let event = SerializedEvent {
@@ -81,7 +81,7 @@ impl Bench {
             metadata: json!({"command_id": command_id.to_string()}),
         };
         let event = JobEvent::prepare(&self.codec, &event, fact, tenant, Some("alice")).await.unwrap();
-        Job { command_id, events: vec![event], record: None, deadline: in_seconds(5) }
+        Job { command_id, epoch, events: vec![event], record: None, deadline: in_seconds(5) }
     }
 
     pub(crate) async fn append(&self, job: Job) -> Result<Appended, AppendError> {
