@@ -38,6 +38,12 @@ impl Http {
         Self { stream, address: service.address.clone(), buffer: Vec::new() }
     }
 
+    /// Reads; gives the status.
+    pub async fn get(&mut self, path: &str) -> u16 {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nx-api-key: {KEY}\r\n\r\n", self.address);
+        self.exchange(request).await
+    }
+
     /// Sends and waits for the answer; gives its status.
     pub async fn post(&mut self, path: &str, body: &str) -> u16 {
         let request = format!(
@@ -46,6 +52,10 @@ impl Http {
             self.address,
             body.len()
         );
+        self.exchange(request).await
+    }
+
+    async fn exchange(&mut self, request: String) -> u16 {
         self.stream.write_all(request.as_bytes()).await.unwrap();
         self.buffer.clear();
         loop {

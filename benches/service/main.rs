@@ -1,5 +1,5 @@
 //! Measures the whole service from outside: `cargo bench --bench service`, or one of its parts with
-//! `cargo bench --bench service -- post` (`e2e`, `batch`).
+//! `cargo bench --bench service -- post` (`e2e`, `batch`, `idle`, `rebuild`, `pages`).
 //!
 //! It starts the release binary with its own Postgres and Redis in a temporary folder. Generator, service and
 //! databases share the machine, so compare numbers of one sitting only.
@@ -7,10 +7,13 @@
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
 
 mod client;
+mod large;
 mod measure;
 mod service;
 
 use service::Service;
+
+const USERS: u64 = 10_000;
 
 #[tokio::main]
 async fn main() {
@@ -32,6 +35,23 @@ async fn main() {
         let service = Service::start().await;
         measure::batch(&service, 20, 4).await;
         println!("batch, 4 at a time:  {}", measure::batch(&service, 100, 4).await);
+    }
+    if runs("idle") {
+        let service = Service::start().await;
+        println!("10,000 idle sockets:  {}", large::idle(&service, 10_000).await);
+    }
+    if runs("rebuild") {
+        let service = Service::start().await;
+        large::fill(&service, 300_000, USERS).await;
+        println!("rebuild:  {}", large::rebuild(&service, &["inbox", "delivery"]));
+    }
+    if runs("pages") {
+        let service = Service::start().await;
+        for items in [100, 1_000_000] {
+            // The same user, who has more and more.
+            large::fill(&service, items, 1).await;
+            println!("a page of {items} items:  {}", large::pages(&service).await);
+        }
     }
 }
 

@@ -7,18 +7,17 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
+use super::USERS;
 use super::client::{Http, field, listen, notification, now_ns};
 use super::service::Service;
 
-const USERS: u64 = 10_000;
-
 /// Scatters numbers over users, the same way everywhere.
-fn scattered(number: u64, over: u64) -> u64 {
+pub fn scattered(number: u64, over: u64) -> u64 {
     number.wrapping_mul(2_654_435_761) % over
 }
 
 /// Median and tails of a list of microseconds.
-fn quantiles(mut micros: Vec<u64>) -> String {
+pub fn quantiles(mut micros: Vec<u64>) -> String {
     micros.sort_unstable();
     let at = |q: f64| micros.get(((micros.len() as f64) * q) as usize).copied().unwrap_or(0) as f64 / 1e3;
     let max = micros.last().copied().unwrap_or(0) as f64 / 1e3;

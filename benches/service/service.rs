@@ -8,7 +8,7 @@ pub const KEY: &str = "a-root-key-for-measurements-only";
 pub struct Service {
     child: Child,
     pub address: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Service {
@@ -23,7 +23,28 @@ impl Service {
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let address = lines.filter_map(|l| Some(l.split_once("http://")?.1.to_owned())).next().unwrap();
-        Self { child, address, _folder: folder }
+        Self { child, address, folder }
+    }
+}
+
+impl Service {
+    /// Another word of the binary, beside the service; gives what it says to standard error.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let command = Command::new(env!("CARGO_BIN_EXE_tidings"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("TIDINGS_ROOT_API_KEY", KEY)
+            .output()
+            .unwrap();
+        assert!(command.status.success(), "{command:?}");
+        String::from_utf8(command.stderr).unwrap().trim_end().to_owned()
+    }
+
+    /// Memory of the service itself, without its databases, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 }
 
