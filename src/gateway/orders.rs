@@ -77,14 +77,11 @@ impl Orders {
 
 impl Done {
     /// Answers, if an answer was asked for.
-    pub fn tell(self, gateway: &Gateway, session: &mut Session) {
+    pub fn tell(self, session: &mut Session) {
         let Some(reference) = self.reference else { return };
         match self.result {
-            Ok(position) => {
-                let cursor = gateway.history.cursor(position);
-                session.answer(position, Frame::reply(&reference, cursor));
-            }
-            Err(problem) => session.answer(0, Frame::error(Some(&reference), &problem.to_json())),
+            Ok(position) => session.reply(position, reference),
+            Err(problem) => session.refuse(Frame::error(Some(&reference), &problem.to_json())),
         }
     }
 }

@@ -36,6 +36,14 @@ pub struct Join {
     pub goes_on_from: Option<Uuid>,
 }
 
+/// What a command came to. A reply is said with the cursor of the moment, as frames beyond the command's position
+/// may have been sent before it: no cursor that a client receives goes back.
+struct Answer {
+    position: i64,
+    reply_to: Option<String>,
+    frame: Frame,
+}
+
 pub struct Session {
     gateway: Arc<Gateway>,
     tap: Tap,
@@ -53,7 +61,7 @@ pub struct Session {
     /// Changes up to this position come from the read model before the tap is read.
     backlog_up_to: Option<i64>,
     /// Answers to commands, in order, each held back until everything up to its position is sent.
-    answers: VecDeque<(i64, Frame)>,
+    answers: VecDeque<Answer>,
     /// The client asked where it stands while frames were on their way.
     sync_owed: bool,
 }
@@ -144,10 +152,17 @@ impl Session {
         sync
     }
 
-    /// Sends the answer once everything up to `position` is sent.
-    pub fn answer(&mut self, position: i64, frame: Frame) {
-        self.answers.push_back((position, frame));
+    /// Replies once everything up to `position` is sent.
+    pub fn reply(&mut self, position: i64, reference: String) {
+        let frame = Frame::reply(&reference, self.gateway.history.cursor(position));
+        self.answers.push_back(Answer { position, reply_to: Some(reference), frame });
         self.tap.wake_at(position);
+    }
+
+    /// Says what was wrong, in its turn.
+    pub fn refuse(&mut self, error: Frame) {
+        self.answers.push_back(Answer { position: 0, reply_to: None, frame: error });
+        self.tap.wake_at(0);
     }
 
     /// How many answers wait.
@@ -211,7 +226,7 @@ impl Session {
                     // Reading takes a while, and this future may be dropped meanwhile: what was collected goes
                     // out first, and the signal stays in front until the reset is made. Answers that wait speak
                     // of the history that is gone.
-                    frames.extend(self.answers.drain(..).map(|(_, frame)| frame));
+                    frames.extend(self.answers.drain(..).map(|answer| answer.frame));
                     if !frames.is_empty() {
                         return Ok(frames);
                     }
@@ -239,9 +254,11 @@ impl Session {
             return frames;
         }
         self.position = self.position.max(self.tap.feed_position().unwrap_or(0));
-        while self.answers.front().is_some_and(|(position, _)| *position <= self.position) {
-            frames.extend(self.answers.pop_front().map(|(_, frame)| frame));
-        }
+        let ready = self.answers.iter().take_while(|answer| answer.position <= self.position).count();
+        let cursor = self.cursor();
+        frames.extend(self.answers.drain(..ready).map(|answer| {
+            answer.reply_to.map_or(answer.frame, |reference| Frame::reply(&reference, cursor))
+        }));
         if std::mem::take(&mut self.sync_owed) {
             frames.push(self.sync_frame());
         }

@@ -184,7 +184,7 @@ impl Live {
                 message = stream.next(), if has_room => self.receive(stream, message).await,
                 done = self.orders.done(&self.reader.gateway) => match done {
                     Ok(done) => {
-                        done.tell(&self.reader.gateway, &mut self.session);
+                        done.tell(&mut self.session);
                         Ok(())
                     }
                     Err(close) => Err(End::Close(close)),

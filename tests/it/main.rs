@@ -12,6 +12,7 @@ mod bulk_marks;
 mod commands;
 mod embedded;
 mod first_minute;
+mod histories;
 mod idempotency;
 mod inbox;
 mod mirror;
