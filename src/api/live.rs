@@ -34,10 +34,10 @@ pub fn open_socket(
     if !origins.allow(request) {
         return Err(Problem::new(Kind::Forbidden, "sockets are not open to this origin"));
     }
-    let hello = Hello {
+    let hello = Box::new(Hello {
         shown: shown(request, &gateway),
         query: socket_query(request).map_err(|_| Close::BadRequest),
-    };
+    });
     let gateway = gateway.clone();
     Ok(socket
         .protocols([SUBPROTOCOL])
@@ -45,7 +45,7 @@ pub fn open_socket(
         .on_upgrade(move |stream| {
             let sockets = gateway.sockets.clone();
             // Boxed: the task around it would hold it several times.
-            sockets.track_future(Box::pin(gateway::serve(stream, gateway, hello)))
+            sockets.track_future(Box::pin(gateway::serve(Box::new(stream), gateway, hello)))
         })
         .into_response())
 }

@@ -308,9 +308,12 @@ impl Tap {
         }
     }
 
-    /// Returns once the queue has overflowed: the peer reads too slowly.
-    pub async fn overflowed(&self) {
-        while self.outbox.waiting().close != Some(Close::TooSlow) {
+    /// Returns once the connection must end, whether everything was taken or not.
+    pub async fn ended(&self) -> Close {
+        loop {
+            if let Some(close) = self.outbox.waiting().close {
+                return close;
+            }
             self.outbox.filled.notified().await;
         }
     }

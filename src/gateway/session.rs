@@ -188,9 +188,9 @@ impl Session {
         self.gateway.history.cursor(self.position)
     }
 
-    /// Returns once the peer has fallen too far behind to go on.
-    pub async fn overflowed(&self) {
-        self.tap.overflowed().await;
+    /// Returns once the connection must end: the peer has fallen too far behind, or is sent away.
+    pub async fn ended(&self) -> Close {
+        self.tap.ended().await
     }
 
     async fn next_of_backlog(&mut self, up_to: i64) -> Result<Vec<Frame>, Close> {

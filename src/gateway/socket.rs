@@ -28,6 +28,8 @@ const INBOUND_BYTES_MAX: usize = 64 << 10;
 const ORDERS_MAX: usize = 64;
 /// A peer that takes longer to accept a few frames is as good as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is said last is heard soon or not at all.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A socket whose handshake showed no credentials gets this long for its first frame.
 const AUTH_TIMEOUT: Duration = Duration::from_secs(15);
 /// Reconnects after a drain are spread over this much time, and a little more for every connection there is.
@@ -54,35 +56,22 @@ enum End {
 }
 
 /// Serves one socket until either side ends it.
-pub async fn serve(mut stream: WebSocketStream, gateway: Arc<Gateway>, hello: Hello) {
-    // Each stage is boxed: while one runs, the space that the others need is not there.
-    let end = match Box::pin(open(&mut stream, &gateway, hello)).await {
-        Ok((mut live, first)) => {
-            let end = match live.send(&mut stream, first.iter().map(text)).await {
-                Ok(()) => live.run(&mut stream).await,
-                Err(end) => end,
-            };
-            let Live { reader, session, orders, acks, .. } = live;
-            drop(session);
-            let goodbye = say_goodbye(&mut stream, &reader.gateway, end);
-            let rest = async {
-                orders.finish(&reader.gateway).await;
-                acks.finish(reader.clone()).await;
-            };
-            Box::pin(async { tokio::join!(goodbye, rest) }).await;
-            return;
+///
+/// There are many and most of them are silent, so each stage, and whatever is done for a frame, is boxed: its space is
+/// there while it runs, and not while the socket waits.
+pub async fn serve(mut stream: Box<WebSocketStream>, gateway: Arc<Gateway>, hello: Box<Hello>) {
+    let opened = Box::pin(open(&mut stream, &gateway, *hello)).await;
+    match opened {
+        Ok(mut live) => {
+            let end = live.run(&mut stream).await;
+            Box::pin(live.finish(&mut stream, end)).await;
         }
-        Err(end) => end,
-    };
-    Box::pin(say_goodbye(&mut stream, &gateway, end)).await;
+        Err(end) => Box::pin(say_goodbye(&mut stream, &gateway, end)).await,
+    }
 }
 
 /// Finds out who it is, and joins his inbox.
-async fn open(
-    stream: &mut WebSocketStream,
-    gateway: &Arc<Gateway>,
-    hello: Hello,
-) -> Result<(Live, Vec<Frame>), End> {
+async fn open(stream: &mut WebSocketStream, gateway: &Arc<Gateway>, hello: Hello) -> Result<Box<Live>, End> {
     let principal = hello.shown.check(gateway).await.map_err(End::Close)?;
     let query = hello.query.map_err(End::Close)?;
     let mut allowance = Allowance::full(Instant::now());
@@ -96,7 +85,7 @@ async fn open(
     let (session, mut first) = Session::open(gateway.clone(), join).await.map_err(End::Close)?;
     first.extend(reference.map(|reference| Frame::reply(&reference, session.cursor())));
     let now = Instant::now();
-    let live = Live {
+    let live = Box::new(Live {
         acks: Acks::since(session.began_at()),
         session,
         orders: Orders::default(),
@@ -104,8 +93,9 @@ async fn open(
         reader: Reader { gateway: gateway.clone(), owner, principal },
         pulse: Pulse::new(now),
         allowance,
-    };
-    Ok((live, first))
+    });
+    live.send(stream, first.iter().map(text)).await?;
+    Ok(live)
 }
 
 /// Waits for the first frame, which must bring a token.
@@ -178,10 +168,10 @@ impl Live {
             let has_room = self.orders.len() + self.session.answers() < ORDERS_MAX;
             let step = tokio::select! {
                 frames = self.session.next() => match frames {
-                    Ok(frames) => self.send(stream, frames.iter().map(text)).await,
+                    Ok(frames) => Box::pin(self.send(stream, frames.iter().map(text))).await,
                     Err(close) => Err(End::Close(close)),
                 },
-                message = stream.next(), if has_room => self.receive(stream, message).await,
+                message = stream.next(), if has_room => Box::pin(self.receive(stream, message)).await,
                 done = self.orders.done(&self.reader.gateway) => match done {
                     Ok(done) => {
                         done.tell(&mut self.session);
@@ -190,12 +180,23 @@ impl Live {
                     Err(close) => Err(End::Close(close)),
                 },
                 () = self.acks.recorded() => Ok(()),
-                () = &mut timer => self.tick(stream, has_room).await,
+                () = &mut timer => Box::pin(self.tick(stream, has_room)).await,
             };
             if let Err(end) = step {
                 return end;
             }
         }
+    }
+
+    /// Says goodbye while what was received is still being done.
+    async fn finish(self: Box<Self>, stream: &mut WebSocketStream, end: End) {
+        let Self { reader, session, orders, acks, .. } = *self;
+        drop(session);
+        let rest = async {
+            orders.finish(&reader.gateway).await;
+            acks.finish(reader.clone()).await;
+        };
+        tokio::join!(say_goodbye(stream, &reader.gateway, end), rest);
     }
 
     /// When time alone calls for something.
@@ -296,7 +297,7 @@ impl Live {
         tokio::select! {
             biased;
             written = write => written.map_err(|_: std::io::Error| End::Gone),
-            () = self.session.overflowed() => Err(End::Close(Close::TooSlow)),
+            close = self.session.ended() => Err(End::Close(close)),
             () = tokio::time::sleep(WRITE_TIMEOUT) => Err(End::Close(Close::TooSlow)),
         }
     }
@@ -307,18 +308,20 @@ fn text(frame: &Frame) -> Message {
 }
 
 async fn say_goodbye(stream: &mut WebSocketStream, gateway: &Gateway, end: End) {
-    let End::Close(close) = end else { return };
     let say = async {
-        if close == Close::GoingAway {
-            let spread = RETRY_SPREAD_MS + gateway.sockets.len() as u64;
-            // Any spread will do; the low bits of a fresh id are random.
-            let retry_in_ms = clock::new_uuid().as_u128() as u64 % spread.min(RETRY_SPREAD_MS_MAX);
-            stream.feed(text(&Frame::closing(close.code(), retry_in_ms))).await?;
+        if let End::Close(close) = end {
+            if close == Close::GoingAway {
+                let spread = RETRY_SPREAD_MS + gateway.sockets.len() as u64;
+                // Any spread will do; the low bits of a fresh id are random.
+                let retry_in_ms = clock::new_uuid().as_u128() as u64 % spread.min(RETRY_SPREAD_MS_MAX);
+                stream.feed(text(&Frame::closing(close.code(), retry_in_ms))).await?;
+            }
+            let code = CloseCode::from(close.code());
+            stream.send(Message::Close(Some((code, close.reason().into())))).await?;
         }
-        let code = CloseCode::from(close.code());
-        stream.send(Message::Close(Some((code, close.reason().into())))).await?;
+        // A peer that closes waits for our word on it.
         stream.close().await
     };
     // Whether the peer hears it or not, it is over.
-    let _: Result<Result<(), std::io::Error>, _> = tokio::time::timeout(WRITE_TIMEOUT, say).await;
+    let _: Result<Result<(), std::io::Error>, _> = tokio::time::timeout(GOODBYE_TIMEOUT, say).await;
 }

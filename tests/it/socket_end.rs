@@ -164,6 +164,13 @@ async fn the_subprotocol_is_named_where_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_page_that_closes_its_socket_is_answered() {
+    let service = Service::start().await;
+    let (socket, _) = Socket::of(&service, "alice").await;
+    assert_eq!(socket.close_answered().await, Some(1000));
+}
+
+#[tokio::test]
 async fn a_service_that_goes_away_says_so_and_when_to_come_back() {
     let mut service = Service::start().await;
     let mut sockets = Vec::new();

@@ -7,6 +7,8 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -171,6 +173,16 @@ impl Socket {
     /// Ends it from this side, as a page that is closed does.
     pub async fn close(mut self) {
         self.stream.close(None).await.unwrap();
+    }
+
+    /// Ends it with 1000; gives the code of the answer, which a browser needs for a clean end.
+    pub async fn close_answered(mut self) -> Option<u16> {
+        let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        self.stream.close(Some(close)).await.unwrap();
+        match self.next_or_gone().await {
+            Some(Message::Close(Some(close))) => Some(close.code.into()),
+            _ => None,
+        }
     }
 
     /// The next thing must be the end, with this code.
