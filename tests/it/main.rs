@@ -9,6 +9,7 @@ mod auth;
 mod bad_input;
 mod batches;
 mod bulk_marks;
+mod client;
 mod commands;
 mod embedded;
 mod first_minute;

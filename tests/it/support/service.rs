@@ -44,7 +44,7 @@ impl Service {
             folder: tempfile::tempdir().unwrap(),
             settings,
             running: None,
-            client: reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap(),
+            client: http_client(),
             done: Mutex::default(),
         };
         service.start_again().await;
@@ -54,6 +54,8 @@ impl Service {
     /// Starts a stopped service on the data it left.
     pub async fn start_again(&mut self) {
         assert!(self.running.is_none(), "it runs already");
+        // Where it listens at a fixed port, kept connections would be those of the process before.
+        self.client = http_client();
         let mut process = self.command("serve").stdout(Stdio::piped()).spawn().unwrap();
         let lines = lines_of(process.stdout.take().unwrap());
         self.running = Some(Running { process, lines, base: String::new(), children: Vec::new() });
@@ -213,6 +215,10 @@ impl Service {
     fn running_mut(&mut self) -> &mut Running {
         self.running.as_mut().expect("the service runs")
     }
+}
+
+fn http_client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
 }
 
 impl Drop for Service {
