@@ -4,6 +4,7 @@
 //! dropped must end with success and leave no process behind.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod asyncapi;
 mod audit;
 mod auth;
 mod bad_input;
