@@ -52,7 +52,7 @@ impl Readiness {
         if mirror == Health::DatabaseBehind {
             return (StatusCode::SERVICE_UNAVAILABLE, "database-behind");
         }
-        let models = [&self.history.inbox, &self.history.timers];
+        let models = [&self.history.inbox, &self.history.timers, &self.history.delivery];
         if models.iter().any(|model| model.get() < self.head_at_start) {
             return (StatusCode::SERVICE_UNAVAILABLE, "starting");
         }

@@ -13,7 +13,7 @@ use tidings_projections::inbox::{self, Page, PageQuery, Shown};
 use tidings_projections::log::Cursor;
 
 use super::credentials::{Anyone, Caller};
-use super::parameter::{Header, Limit, Parameter, Query};
+use super::parameter::{Before, Header, Limit, Parameter, Query};
 use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_user};
 use super::wire::InboxItem;
@@ -62,18 +62,6 @@ impl Parameter for Label {
         let label = Category::new(text.to_owned());
         label.map_err(|_| Problem::at(Kind::Malformed, name, expected))?;
         Ok(Self(text.to_owned()))
-    }
-}
-
-/// Where the page before ended, in hexadecimal: what makes `next` opaque.
-struct Before(i64);
-
-impl Parameter for Before {
-    fn parse(name: &str, text: &str) -> Result<Self, Problem> {
-        let digits = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        let position = if digits { i64::from_str_radix(text, 16).ok() } else { None };
-        let expected = "must be the `next` of an earlier page";
-        position.map(Self).ok_or_else(|| Problem::at(Kind::Malformed, name, expected))
     }
 }
 
@@ -200,7 +188,7 @@ fn wire_page(reads: &Reads, page: Page) -> Result<InboxPage, Problem> {
     let items: Result<Vec<InboxItem>, _> = page.items.iter().map(item).collect();
     Ok(InboxPage {
         items: items.map_err(|error| Problem::internal(&error))?,
-        next: page.next.map(|listed| format!("{listed:x}")),
+        next: page.next.map(Before::next),
         unread: page.counts.unread,
         unseen: page.counts.unseen,
         cursor: reads.cursor(page.position),

@@ -10,6 +10,7 @@ mod export;
 mod health;
 mod inbox;
 mod live;
+mod notification_list;
 mod notifications;
 mod origins;
 mod parameter;

@@ -8,11 +8,16 @@ use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use serde::Deserialize;
+use tidings_domain::UserId;
 use tidings_domain::notification::{Action, Notification as Aggregated, Outcome};
+use tidings_projections::delivery::{Life, ListQuery};
+use tidings_projections::log::Cursor;
 use tidings_projections::notification::Overview;
 
 use super::body::{Body, CommandBody, OptionalBody};
 use super::credentials::{Anyone, Caller, Service};
+use super::notification_list::{self, NotificationPage, NotificationStatus};
+use super::parameter::{Before, Header, Limit, Query};
 use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_id};
 use super::request::{Backend, Command, Key};
@@ -22,6 +27,9 @@ use crate::commands::Done;
 
 /// Characters of a reported error.
 const ERROR_CHARS_MAX: usize = 1_000;
+/// Notifications of a page.
+const LIMIT_DEFAULT: i64 = 20;
+const LIMIT_MAX: u32 = 100;
 
 pub struct Notifications;
 
@@ -115,6 +123,37 @@ impl Notifications {
         let done = command.backend.commands.create(&context, create).await?;
         let (receipt, cursor, replayed) = receipt(&command.backend.reads, done);
         Ok(CreatedResponse::Created(receipt, cursor, replayed))
+    }
+
+    /// List notifications
+    ///
+    /// Needs an API key; lists its tenant's notifications, newest first.
+    #[oai(path = "/notifications", method = "get", operation_id = "listNotifications")]
+    #[expect(clippy::too_many_arguments, reason = "one argument per parameter of the query")]
+    async fn list(
+        &self,
+        caller: Caller<Service>,
+        reads: Data<&Arc<Reads>>,
+        /// Only those for this user.
+        user_id: Query<UserId>,
+        /// Only those that stand there.
+        status: Query<NotificationStatus>,
+        /// Notifications of the page: 1 to 100, 20 where it is left out.
+        limit: Query<Limit<LIMIT_MAX>>,
+        /// The `next` of the page before.
+        before: Query<Before>,
+        /// Wait until the list shows at least this position, for at most two seconds.
+        #[oai(name = "Tidings-Min-Cursor")]
+        min_cursor: Header<Cursor>,
+    ) -> Result<Json<NotificationPage>, Problem> {
+        let query = ListQuery {
+            user_id: user_id.0.map(|user| user.to_string()),
+            life: status.0.map(Life::from),
+            before: before.0.map(|before| before.0),
+            limit: limit.0.map_or(LIMIT_DEFAULT, |limit| limit.0),
+        };
+        reads.wait_for_deliveries(min_cursor.0).await?;
+        Ok(Json(notification_list::page(&reads, caller.principal.tenant(), &query).await?))
     }
 
     /// Look at a notification

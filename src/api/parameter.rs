@@ -125,6 +125,24 @@ impl<const MAX: u32> Parameter for Limit<MAX> {
     }
 }
 
+/// Where the page before ended, in hexadecimal: what makes `next` opaque.
+pub struct Before(pub i64);
+
+impl Before {
+    pub fn next(position: i64) -> String {
+        format!("{position:x}")
+    }
+}
+
+impl Parameter for Before {
+    fn parse(name: &str, text: &str) -> Result<Self, Problem> {
+        let digits = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let position = if digits { i64::from_str_radix(text, 16).ok() } else { None };
+        let expected = "must be the `next` of an earlier page";
+        position.map(Self).ok_or_else(|| Problem::at(Kind::Malformed, name, expected))
+    }
+}
+
 macro_rules! extract {
     ($place:ident, $param_in:expr, $read:ident) => {
         impl<'a, T: Parameter> ApiExtractor<'a> for $place<T> {

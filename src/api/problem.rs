@@ -8,6 +8,7 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registr
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
 use tidings_domain::notification::{self, InvalidContent};
+use tidings_projections::delivery::ListError;
 use tidings_projections::inbox::{QueryError, ReplayError};
 use tidings_projections::log::{CursorError, Outage, ReadError};
 use tidings_projections::rebuild::RebuildError;
@@ -309,6 +310,15 @@ impl From<ReplayError> for Problem {
         match error {
             ReplayError::Read(read) => read.into(),
             ReplayError::Fold(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ListError> for Problem {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::Database(database) => database.into(),
+            ListError::Parked => Self::new(Kind::ProjectionBehind, error.to_string()),
         }
     }
 }

@@ -32,12 +32,25 @@ impl Reads {
     pub async fn wait_for(&self, min_cursor: Option<Cursor>) -> Result<(), Problem> {
         let Some(cursor) = min_cursor else { return Ok(()) };
         let position = self.position(cursor).await?;
-        let reached =
-            tokio::time::timeout(MIN_CURSOR_TIMEOUT, self.history.inbox_reached(&self.pool, position)).await;
-        Ok(reached.map_err(|_| {
-            Problem::new(Kind::ProjectionBehind, format!("the inbox has not reached {cursor} yet"))
-        })??)
+        within_limit("the inbox has", cursor, self.history.inbox_reached(&self.pool, position)).await
     }
+
+    /// The same for the deliveries, and the list of notifications that is made of them.
+    pub async fn wait_for_deliveries(&self, min_cursor: Option<Cursor>) -> Result<(), Problem> {
+        let Some(cursor) = min_cursor else { return Ok(()) };
+        let position = self.position(cursor).await?;
+        within_limit("the deliveries have", cursor, self.history.delivery_reached(&self.pool, position)).await
+    }
+}
+
+async fn within_limit(
+    who: &str,
+    cursor: Cursor,
+    reached: impl Future<Output = Result<(), sqlx::Error>>,
+) -> Result<(), Problem> {
+    let reached = tokio::time::timeout(MIN_CURSOR_TIMEOUT, reached).await;
+    let behind = |_| Problem::new(Kind::ProjectionBehind, format!("{who} not reached {cursor} yet"));
+    Ok(reached.map_err(behind)??)
 }
 
 pub fn parse_user(text: String) -> Result<UserId, Problem> {

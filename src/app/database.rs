@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgConnection, PgPool};
+use tidings_projections::delivery::Delivery;
 use tidings_projections::inbox::Inbox;
 use tidings_projections::read_model;
 use tidings_projections::timers::Timers;
@@ -74,5 +75,6 @@ pub async fn migrate(connect: &PgConnectOptions) -> Result<(), DatabaseError> {
 
 async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     read_model::prepare::<Inbox>(connection).await?;
-    read_model::prepare::<Timers>(connection).await
+    read_model::prepare::<Timers>(connection).await?;
+    read_model::prepare::<Delivery>(connection).await
 }

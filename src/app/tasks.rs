@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
+use tidings_projections::delivery::Delivery;
 use tidings_projections::inbox::Inbox;
 use tidings_projections::log::{Reader, Watermark};
 use tidings_projections::processor::{Activity, Pace, Processor, Surroundings};
@@ -55,6 +56,8 @@ impl Tasks {
             Processor::new(around(Name::Inbox, &history.inbox), Pace::prompt(), Some(sender));
         let due: Processor<timers::Timers> =
             Processor::new(around(Name::Timers, &history.timers), Pace::relaxed(), Some(timers_folded));
+        let deliveries: Processor<Delivery> =
+            Processor::new(around(Name::Delivery, &history.delivery), Pace::relaxed(), None);
         let timers = Timers::new(connect.clone(), commands.clone(), history.timers.clone(), timers_set);
         let stream = Mirror {
             client: redis.clone(),
@@ -71,6 +74,7 @@ impl Tasks {
             tokio::spawn(mirror::relay(committed, history, to_mirror, to_feed)),
             tokio::spawn(inbox.run()),
             tokio::spawn(due.run()),
+            tokio::spawn(deliveries.run()),
             tokio::spawn(stream.run()),
             tokio::spawn(feed.run()),
             tokio::spawn(keeper.run()),

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::{PgExecutor, PgPool};
-use tidings_projections::inbox;
 use tidings_projections::log::{Cursor, CursorError, Epochs, KeyRing, Tail, Watermark};
+use tidings_projections::read_model::Checkpoint;
+use tidings_projections::{delivery, inbox};
 use tokio::sync::watch;
 
 /// How long a checkpoint that was rewound is left alone.
@@ -20,6 +21,7 @@ pub struct History {
     /// How far the read models have followed it.
     pub inbox: Watermark,
     pub timers: Watermark,
+    pub delivery: Watermark,
     pub tail: Tail,
     keys: KeyRing,
     behind: Arc<AtomicBool>,
@@ -34,6 +36,7 @@ impl History {
             head: Watermark::default(),
             inbox: Watermark::default(),
             timers: Watermark::default(),
+            delivery: Watermark::default(),
             tail: Tail::default(),
             keys,
             behind: Arc::default(),
@@ -76,16 +79,14 @@ impl History {
         Ok(self.epochs().resolve(cursor, self.head.get()))
     }
 
-    /// Returns once the inbox has followed the log up to `position`. What this node remembers is checked against
-    /// the checkpoint: a crash of Postgres rewinds that.
+    /// Returns once the inbox has followed the log up to `position`.
     pub async fn inbox_reached(&self, pool: &PgPool, position: i64) -> Result<(), sqlx::Error> {
-        loop {
-            self.inbox.reached(position).await;
-            if inbox::checkpoint(pool).await?.position >= position {
-                return Ok(());
-            }
-            tokio::time::sleep(REWOUND_POLL).await;
-        }
+        reached(&self.inbox, position, || inbox::checkpoint(pool)).await
+    }
+
+    /// The same for the deliveries.
+    pub async fn delivery_reached(&self, pool: &PgPool, position: i64) -> Result<(), sqlx::Error> {
+        reached(&self.delivery, position, || delivery::checkpoint(pool)).await
     }
 
     /// Learns the head, and the epochs if a new one began elsewhere.
@@ -114,12 +115,26 @@ impl History {
                 self.keys.clear();
                 self.tail.clear();
                 self.head.reset_to(first_position - 1);
-                [&self.inbox, &self.timers].into_iter().for_each(|model| model.reset_to(0));
+                [&self.inbox, &self.timers, &self.delivery].into_iter().for_each(|model| model.reset_to(0));
                 *known = epochs;
             }
             begins
         });
         Ok(())
+    }
+}
+
+/// What this node remembers is checked against the checkpoint: a crash of Postgres rewinds that.
+async fn reached<F>(known: &Watermark, position: i64, checkpoint: impl Fn() -> F) -> Result<(), sqlx::Error>
+where
+    F: Future<Output = Result<Checkpoint, sqlx::Error>>,
+{
+    loop {
+        known.reached(position).await;
+        if checkpoint().await?.position >= position {
+            return Ok(());
+        }
+        tokio::time::sleep(REWOUND_POLL).await;
     }
 }
 

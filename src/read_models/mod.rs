@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
 use sqlx::PgPool;
+use tidings_projections::delivery::Delivery;
 use tidings_projections::inbox::Inbox;
 use tidings_projections::processor::Activity;
 use tidings_projections::rebuild::{self, Page, RebuildError, Report, Site};
@@ -21,15 +22,17 @@ use tokio::sync::{mpsc, watch};
 pub enum Name {
     Inbox,
     Timers,
+    Delivery,
 }
 
 impl Name {
-    pub const ALL: &'static [Self] = &[Self::Inbox, Self::Timers];
+    pub const ALL: &'static [Self] = &[Self::Inbox, Self::Timers, Self::Delivery];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inbox => "inbox",
             Self::Timers => "timers",
+            Self::Delivery => "delivery",
         }
     }
 
@@ -37,6 +40,7 @@ impl Name {
         match self {
             Self::Inbox => standing::<Inbox>(pool).await,
             Self::Timers => standing::<Timers>(pool).await,
+            Self::Delivery => standing::<Delivery>(pool).await,
         }
     }
 
@@ -44,6 +48,7 @@ impl Name {
         match self {
             Self::Inbox => rebuild::rebuild::<Inbox>(site, pages).await,
             Self::Timers => rebuild::rebuild::<Timers>(site, pages).await,
+            Self::Delivery => rebuild::rebuild::<Delivery>(site, pages).await,
         }
     }
 
@@ -51,6 +56,7 @@ impl Name {
         match self {
             Self::Inbox => redrive::<Inbox>(site).await,
             Self::Timers => redrive::<Timers>(site).await,
+            Self::Delivery => redrive::<Delivery>(site).await,
         }
     }
 }

@@ -132,6 +132,7 @@ async fn a_user_reads_and_marks_his_own_inbox_and_nothing_else() {
     for (method, path) in [
         ("POST", "/v1/notifications".to_owned()),
         ("POST", "/v1/notifications/batch".into()),
+        ("GET", "/v1/notifications?user_id=alice".into()),
         ("GET", format!("/v1/notifications/{alices}")),
         ("POST", format!("/v1/notifications/{alices}/cancel")),
         ("POST", format!("/v1/notifications/{alices}/deliver")),

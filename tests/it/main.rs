@@ -19,6 +19,7 @@ mod idempotency;
 mod inbox;
 mod mirror;
 mod nodes;
+mod notification_list;
 mod openapi;
 mod outage;
 mod rebuild;

@@ -30,7 +30,8 @@ async fn schedule(service: &Service, sql: &mut PgConnection, user: &str, count: 
     let answer = service.post("/v1/notifications/batch", &json!({"notifications": notes})).await;
     let results = answer.expect(200).json()["results"].clone();
     assert!(results.as_array().unwrap().iter().all(|result| result["status"] == 201), "{results}");
-    let query = "SELECT count(*) FROM events WHERE recipient = $1 AND payload ->> 'deliver_at' = $2";
+    let query = "SELECT count(*) FROM events
+                  WHERE recipient = $1 AND (payload ->> 'deliver_at')::timestamptz = $2::timestamptz";
     let statement = sqlx::query_scalar::<_, i64>(query).bind(user).bind(at);
     let scheduled = statement.fetch_one(sql).await.unwrap();
     assert!(scheduled >= count as i64, "this machine was too slow: the instant had passed");

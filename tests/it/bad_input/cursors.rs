@@ -17,13 +17,16 @@ const MALFORMED: [&str; 12] = [
     "yesterday",
 ];
 
+/// What waits for a cursor.
+const READS: [&str; 3] = ["/v1/users/alice/inbox", "/v1/users/alice/inbox/counts", "/v1/notifications"];
+
 #[tokio::test]
 async fn a_cursor_that_is_none_cannot_be_parsed() {
     let mut refusing = Refusing::start().await;
     for text in MALFORMED {
         let events = refusing.get(&format!("/v1/events?after={text}"));
         refusing.refuse(&format!("events after {text:?}"), events, malformed(&["after"])).await;
-        for path in ["/v1/users/alice/inbox", "/v1/users/alice/inbox/counts"] {
+        for path in READS {
             let read = refusing.get(path).header("tidings-min-cursor", text);
             refusing.refuse(&format!("{path} at {text:?}"), read, malformed(&["Tidings-Min-Cursor"])).await;
         }
@@ -54,7 +57,7 @@ async fn a_cursor_of_a_history_that_is_not_ours_is_lost() {
     ] {
         let events = refusing.get(&format!("/v1/events?after={cursor}"));
         refusing.refuse(&format!("events after one {what}"), events, EPOCH_LOST).await;
-        for path in ["/v1/users/alice/inbox", "/v1/users/alice/inbox/counts"] {
+        for path in READS {
             let read = refusing.get(path).header("tidings-min-cursor", &cursor);
             refusing.refuse(&format!("{path} at one {what}"), read, EPOCH_LOST).await;
         }

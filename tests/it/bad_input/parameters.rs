@@ -47,8 +47,10 @@ async fn a_user_that_can_not_be_cannot_be_parsed() {
         }
     }
     for user in ["", "a%00b", &long] {
-        let list = refusing.get(&format!("/v1/events?user_id={user}"));
-        refusing.refuse(&format!("events of {user:?}"), list, malformed(&["user_id"])).await;
+        for path in ["/v1/events", "/v1/notifications"] {
+            let list = refusing.get(&format!("{path}?user_id={user}"));
+            refusing.refuse(&format!("{path} of {user:?}"), list, malformed(&["user_id"])).await;
+        }
     }
     refusing.finish().await;
 }
@@ -71,6 +73,8 @@ async fn a_query_outside_of_its_limits_is_refused_by_name() {
     for limit in ["0", "-1", "101", "1.5", "ten", "", "99999999999999999999"] {
         let read = refusing.get(&format!("{INBOX}?limit={limit}"));
         refusing.refuse(&format!("inbox limit {limit:?}"), read, malformed(&["limit"])).await;
+        let list = refusing.get(&format!("/v1/notifications?limit={limit}"));
+        refusing.refuse(&format!("notifications limit {limit:?}"), list, malformed(&["limit"])).await;
     }
     for limit in ["0", "-1", "1001", "ten", ""] {
         let list = refusing.get(&format!("/v1/events?limit={limit}"));
@@ -83,6 +87,12 @@ async fn a_query_outside_of_its_limits_is_refused_by_name() {
     for before in ["", "-1", "xyz", "0x1f", "1F", "ffffffffffffffff", "8000000000000000", "1%00"] {
         let read = refusing.get(&format!("{INBOX}?before={before}"));
         refusing.refuse(&format!("before {before:?}"), read, malformed(&["before"])).await;
+        let list = refusing.get(&format!("/v1/notifications?before={before}"));
+        refusing.refuse(&format!("notifications before {before:?}"), list, malformed(&["before"])).await;
+    }
+    for status in ["", "Active", "read", "active,expired", "active%00"] {
+        let list = refusing.get(&format!("/v1/notifications?status={status}"));
+        refusing.refuse(&format!("status {status:?}"), list, malformed(&["status"])).await;
     }
     let list = refusing.get("/v1/events?type=a%00b");
     refusing.refuse("a type with U+0000", list, invalid(&["type"])).await;
@@ -100,6 +110,7 @@ async fn a_parameter_that_is_unknown_or_given_twice_is_refused_by_name() {
         (format!("{INBOX}?state=read&State=all"), malformed(&["State"])),
         (format!("{INBOX}/counts?limit=5"), malformed(&["limit"])),
         ("/v1/events?limit=5&recipient=alice".into(), malformed(&["recipient"])),
+        ("/v1/notifications?state=active".into(), malformed(&["state"])),
         ("/v1/events?=alice".into(), malformed(&[""])),
         (format!("/v1/notifications/{id}?a%2Fb"), malformed(&["a/b"])),
         ("/v1/events?type=a&type=b".into(), malformed(&["type"])),

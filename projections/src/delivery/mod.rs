@@ -1,0 +1,55 @@
+//! Deliveries: how each notification stands, and its delivery on each channel of its plan.
+//!
+//! `fold` decides in memory, as the aggregate does; `store` loads and writes rows; `list` finds notifications.
+
+mod fold;
+mod list;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use fold::Life;
+pub use list::{ListError, ListQuery, Listed, checkpoint, list};
+
+use std::collections::HashSet;
+
+use sqlx::PgConnection;
+
+use crate::read_model::{Batch, ReadModel, UserKey};
+use fold::{DeliveryKey, Rows, altered};
+
+/// The fold of the deliveries. It remembers nothing: most of what it folds was made in the same batch.
+#[derive(Default)]
+pub struct Delivery;
+
+impl ReadModel for Delivery {
+    const NAME: &'static str = "delivery";
+    const VERSION: u32 = 1;
+    type Output = ();
+
+    async fn apply(&mut self, connection: &mut PgConnection, batch: Batch<'_>) -> Result<(), sqlx::Error> {
+        let altered: HashSet<DeliveryKey> = batch.events.iter().filter_map(|event| altered(event)).collect();
+        let mut rows = Rows::default();
+        if !altered.is_empty() {
+            rows.loaded(store::load(connection, &altered).await?);
+        }
+        for event in &batch.events {
+            if batch.parked.holds(event) {
+                continue;
+            }
+            if let Err(error) = rows.fold(event) {
+                batch.parked.park(event, &error);
+            }
+        }
+        store::store(connection, &rows, batch.checkpoint).await
+    }
+
+    async fn erase(connection: &mut PgConnection, (tenant, user_id): &UserKey) -> Result<(), sqlx::Error> {
+        sqlx::query("DELETE FROM deliveries WHERE tenant = $1 AND user_id = $2")
+            .bind(tenant)
+            .bind(user_id)
+            .execute(connection)
+            .await
+            .map(drop)
+    }
+}
