@@ -21,3 +21,36 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), ParseError> {
     };
     Ok(())
 }
+
+/// Something that goes wrong again and again while it lasts: said once when it begins, and once when it is over.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    lasts: bool,
+}
+
+impl Trouble {
+    /// True the first time.
+    pub fn begins(&mut self) -> bool {
+        !std::mem::replace(&mut self.lasts, true)
+    }
+
+    /// True if it had begun.
+    pub fn ends(&mut self) -> bool {
+        std::mem::take(&mut self.lasts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_wrong_again_and_again_is_said_once_and_once_that_it_is_over() {
+        let mut trouble = Trouble::default();
+        assert!(!trouble.ends());
+        for _ in 0..2 {
+            assert_eq!([trouble.begins(), trouble.begins(), trouble.begins()], [true, false, false]);
+            assert_eq!([trouble.ends(), trouble.ends()], [true, false]);
+        }
+    }
+}

@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::Hub;
 use crate::log::History;
 use crate::mirror::{Batch, Entry, STREAM, Version};
+use crate::telemetry::Trouble;
 
 const PAGE: usize = 500;
 /// How long a read of the stream blocks, and how long the stream may lag the inbox before Postgres is asked.
@@ -51,6 +52,7 @@ impl Feed {
         let mut at = At { position: self.hub.position(), ..At::default() };
         let mut epochs = self.history.watch();
         let mut stream = Stream::default();
+        let mut trouble = Trouble::default();
         // While this node commits the inbox itself, nothing in the stream is news to it.
         let mut local_until = Instant::now();
         let mut check = tokio::time::interval(CHECK_EVERY);
@@ -68,6 +70,7 @@ impl Feed {
                 () = tokio::time::sleep_until(local_until), if local_until > Instant::now() => continue,
                 read = stream.read(&self.client, at.position), if local_until <= Instant::now() => News::Stream(read),
             };
+            let checked = matches!(news, News::Check);
             let step = match news {
                 News::Check => self.meet_generation(&mut at).await,
                 News::Local(batch) => {
@@ -78,9 +81,16 @@ impl Feed {
                 News::Stream(Ok(ids)) => self.take(ids, &mut at).await,
                 News::Stream(Err(error)) => self.follow_postgres(error, &mut at).await,
             };
-            if let Err(error) = step {
-                tracing::warn!(%error, "the feed lost a source; it goes on from another");
-                tokio::time::sleep(PATIENCE).await;
+            match step {
+                // Without Postgres, the steps that do not need it go well all the same.
+                Ok(()) if checked && trouble.ends() => tracing::info!("the feed has all its sources again"),
+                Ok(()) => {}
+                Err(error) => {
+                    if trouble.begins() {
+                        tracing::warn!(%error, "the feed lost a source; it goes on from another");
+                    }
+                    tokio::time::sleep(PATIENCE).await;
+                }
             }
         }
     }

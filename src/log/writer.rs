@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::History;
 use super::append::{self, Verdict};
 use super::job::{AppendError, Appended, Job, Lane};
+use crate::telemetry::Trouble;
 
 /// Jobs that may wait in each lane; beyond that callers are told to come back.
 const QUEUE_JOBS_MAX: usize = 20_000;
@@ -107,6 +108,7 @@ pub struct Writer {
     connection: Option<PgConnection>,
     /// Where the log ended when the current call was sent.
     head_before_call: i64,
+    trouble: Trouble,
 }
 
 struct Queue {
@@ -182,6 +184,7 @@ impl Writer {
             last_was_bulk: false,
             connection: None,
             head_before_call: 0,
+            trouble: Trouble::default(),
         };
         (Log { singles, bulk, history }, writer)
     }
@@ -248,23 +251,27 @@ impl Writer {
                 continue;
             }
             match self.call(&call, uncertain_since).await {
-                Ok(outcome) => self.settle(call, outcome).await,
+                Ok(outcome) => {
+                    if self.trouble.ends() {
+                        tracing::info!("the log takes appends again");
+                    }
+                    self.settle(call, outcome).await;
+                }
                 Err(CallError::Foreign(epoch)) => {
                     calls.push_front(drop_foreign(call, epoch, uncertain_since.is_some()));
                 }
                 Err(CallError::Data(why)) => refuse_or_split(call, why, &mut calls),
-                Err(CallError::NotDone(error)) => {
-                    tracing::warn!(%error, "an append did not go through; trying again");
-                    calls.push_front(call);
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
-                Err(CallError::Unreachable(error)) => {
-                    tracing::warn!(%error, "the log cannot be reached; trying again");
+                Err(CallError::NotDone(error) | CallError::Unreachable(error)) => {
+                    if self.trouble.begins() {
+                        tracing::warn!(%error, "the log takes no appends; trying again");
+                    }
                     calls.push_front(call);
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
                 Err(CallError::Lost(error)) => {
-                    tracing::warn!(%error, "the log was lost during an append; looking for what became of it");
+                    if self.trouble.begins() {
+                        tracing::warn!(%error, "the log was lost during an append; looking for what became of it");
+                    }
                     let head = self.head_before_call;
                     uncertain_since = Some(uncertain_since.map_or(head, |since: i64| since.min(head)));
                     calls.push_front(call);

@@ -1,61 +1,22 @@
-//! Redis dies and comes back empty, or was never there.
+//! Redis dies, freezes, is emptied or fails over, or was never there.
 
 use std::cell::Cell;
-use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
+use redis::streams::StreamRangeReply;
 use serde_json::Value;
 use sqlx::PgConnection;
-use tempfile::TempDir;
 
+use super::redis_server::{Redis, url};
+use super::wire::Wire;
 use super::{Count, USERS, becomes, check_followers, create_last, follow};
-use crate::support::{PATIENCE, Seen, Service, Socket, lines_of};
+use crate::support::{PATIENCE, Seen, Service, Socket};
 
-/// A Redis that the service does not look after.
-struct Redis {
-    folder: TempDir,
-    process: Option<Child>,
-}
-
-impl Redis {
-    fn start() -> Self {
-        let mut redis = Self { folder: tempfile::tempdir().unwrap(), process: None };
-        redis.start_again();
-        redis
-    }
-
-    /// Empty, as it keeps nothing on disk.
-    fn start_again(&mut self) {
-        let arguments = ["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "no"];
-        let start = |program| {
-            let mut command = Command::new(program);
-            command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
-            command.stdout(Stdio::piped()).spawn().ok()
-        };
-        let mut process = ["redis-server", "valkey-server"].into_iter().find_map(start).unwrap();
-        let lines = lines_of(process.stdout.take().unwrap());
-        self.process = Some(process);
-        let ready = |line: String| line.to_lowercase().contains("ready to accept connections");
-        while !ready(lines.recv_timeout(PATIENCE).expect("it starts")) {}
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
-        }
-    }
-
-    fn url(&self) -> String {
-        format!("redis+unix://{}", self.folder.path().join("redis.sock").display())
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
+/// How long Redis is away unless `OUTAGE_SECONDS` says otherwise: longer than every time limit of its clients.
+const OUTAGE: Duration = Duration::from_secs(6);
 
 /// The whole log as the API lists it.
 async fn whole_log(service: &Service) -> Vec<Value> {
@@ -84,57 +45,157 @@ async fn check_stream(service: &Service, sql: &mut PgConnection) {
     }
     for user in USERS {
         let of_user = entries.iter().filter(|entry| entry.get::<String>("user_id").unwrap() == user);
-        let told = of_user.map(|entry| Seen {
-            position: entry.id.strip_suffix("-0").unwrap().parse().unwrap(),
-            event: entry.get("type").unwrap(),
-            notification: serde_json::from_str::<Value>(&entry.get::<String>("item").unwrap()).unwrap()["id"]
-                .as_str()
-                .unwrap()
-                .to_owned(),
-            unread: entry.get("unread").unwrap(),
-            unseen: entry.get("unseen").unwrap(),
+        // What alters nothing that the user sees comes without an item.
+        let told = of_user.filter_map(|entry| {
+            let item: Value = serde_json::from_str(&entry.get::<String>("item")?).unwrap();
+            let position = entry.id.strip_suffix("-0").unwrap().parse().unwrap();
+            assert_eq!(crate::support::position(item["cursor"].as_str().unwrap()), position, "{item}");
+            Some(Seen {
+                position,
+                event: entry.get("type").unwrap(),
+                notification: item["id"].as_str().unwrap().to_owned(),
+                unread: entry.get("unread").unwrap(),
+                unseen: entry.get("unseen").unwrap(),
+            })
         });
         assert_eq!(told.collect::<Vec<_>>(), Seen::all_of(sql, user).await);
+    }
+}
+
+/// Two nodes over a Redis to which something is done while both are written to and watched. Afterwards every socket
+/// was told everything once, and the stream is the log.
+async fn under_load(redis_url: &str, fail: impl AsyncFnOnce(&[Service; 2], &Count)) {
+    let first = Service::start_with(&[("TIDINGS_REDIS_URL", redis_url)]).await;
+    let second = first.another_node().await;
+    let nodes = [first, second];
+    let (frames, enough) = (Count::new(), Cell::new(false));
+    let mut sockets = Vec::new();
+    for node in &nodes {
+        sockets.extend(join_all(USERS.map(|user| Socket::of(node, user))).await);
+    }
+    let following = join_all(sockets.into_iter().map(|(socket, _)| follow(socket, &frames)));
+    let write = async |task: usize| {
+        while !enough.get() {
+            let id = nodes[task % 2].create(USERS[task / 2]).await;
+            nodes[(task + 1) % 2].mark(&id, "read").await;
+        }
+    };
+    let working = async {
+        join_all((0..4).map(write)).await;
+        create_last(&nodes[0]).await;
+    };
+    let failing = async {
+        frames.reaches(100).await;
+        fail(&nodes, &frames).await;
+        join_all(nodes.iter().map(|node| becomes(node, "ready"))).await;
+        frames.grows_by(100).await;
+        enough.set(true);
+    };
+    let (followed, (), ()) = tokio::join!(following, working, failing);
+    let mut sql = nodes[0].sql().await;
+    nodes[0].audit(&mut sql, &USERS).await;
+    check_stream(&nodes[0], &mut sql).await;
+    check_followers(&nodes[0], &mut sql, followed).await;
+    let [first, second] = nodes;
+    // Before its database.
+    drop(second);
+    drop(first);
+}
+
+/// Frames come all the while, and whoever opens a socket is welcomed.
+async fn outage(nodes: &[Service; 2], frames: &Count) {
+    let since = Instant::now();
+    let outage =
+        std::env::var("OUTAGE_SECONDS").map_or(OUTAGE, |it| Duration::from_secs(it.parse().unwrap()));
+    frames.grows_by(50).await;
+    join_all(nodes.iter().map(|node| becomes(node, "degraded"))).await;
+    while since.elapsed() < outage {
+        frames.grows_by(50).await;
+        let (socket, welcome) = Socket::of(&nodes[0], "carol").await;
+        assert_eq!(welcome["unread"], 0);
+        socket.close().await;
     }
 }
 
 #[tokio::test]
 async fn a_redis_that_dies_under_load_and_comes_back_empty_costs_no_frame() {
     let mut redis = Redis::start();
-    let first = Service::start_with(&[("TIDINGS_REDIS_URL", &redis.url())]).await;
-    let second = first.another_node().await;
-    let (frames, enough) = (Count::new(), Cell::new(false));
-    let mut sockets = Vec::new();
-    for node in [&first, &second] {
-        sockets.extend(join_all(USERS.map(|user| Socket::of(node, user))).await);
-    }
-    let following = join_all(sockets.into_iter().map(|(socket, _)| follow(socket, &frames)));
-    let create = async |node: &Service, user| {
-        while !enough.get() {
-            node.create(user).await;
-        }
-    };
-    let working = async {
-        let nodes = [&first, &second];
-        join_all((0..4).map(|task| create(nodes[task % 2], USERS[task / 2]))).await;
-        create_last(&first).await;
-    };
-    let failing = async {
-        frames.reaches(100).await;
+    under_load(&redis.url(), async |nodes, frames| {
         redis.kill();
-        frames.grows_by(100).await;
-        tokio::join!(becomes(&first, "degraded"), becomes(&second, "degraded"));
-        frames.grows_by(100).await;
+        outage(nodes, frames).await;
         redis.start_again();
-        tokio::join!(becomes(&first, "ready"), becomes(&second, "ready"));
-        frames.grows_by(100).await;
-        enough.set(true);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_redis_that_answers_nothing_for_a_while_costs_no_frame() {
+    let redis = Redis::start();
+    under_load(&redis.url(), async |nodes, frames| {
+        redis.freeze();
+        outage(nodes, frames).await;
+        redis.thaw();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_emptied_under_load_costs_no_frame() {
+    let redis = Redis::start();
+    under_load(&redis.url(), async |_, frames| {
+        let mut connection = redis.connect().await;
+        for _ in 0..5 {
+            redis::cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
+            frames.grows_by(60).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_replica_that_lost_the_tail_and_takes_over_costs_no_frame() {
+    let (primary, replica) = (Redis::start(), Redis::start());
+    let mut at_primary = primary.connect().await;
+    let mut at_replica = replica.connect().await;
+    let follow = |port: u16| {
+        let mut command = redis::cmd("REPLICAOF");
+        command.arg("127.0.0.1").arg(port);
+        command
     };
-    let (followed, (), ()) = tokio::join!(following, working, failing);
-    let mut sql = first.sql().await;
-    first.audit(&mut sql, &USERS).await;
-    check_stream(&first, &mut sql).await;
-    check_followers(&first, &mut sql, followed).await;
+    follow(primary.port()).exec_async(&mut at_replica).await.unwrap();
+    let wire = Wire::to(primary.port()).await;
+    under_load(&url(wire.port()), async |_, frames| {
+        has(&mut at_replica, "master_link_status:up").await;
+        while last_id(&mut at_replica).await == 0 {}
+        redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec_async(&mut at_replica).await.unwrap();
+        frames.grows_by(200).await;
+        let (left_behind, lost) = (last_id(&mut at_replica).await, last_id(&mut at_primary).await);
+        assert!(left_behind < lost, "{left_behind} and {lost}");
+        wire.lead_to(replica.port());
+        frames.grows_by(200).await;
+        // Back again, to one that has an older tail and not what came between.
+        wire.lead_to(primary.port());
+        frames.grows_by(200).await;
+    })
+    .await;
+}
+
+/// Asks until the server says this about its replication.
+async fn has(connection: &mut MultiplexedConnection, line: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let info: String = redis::cmd("INFO").arg("replication").query_async(connection).await.unwrap();
+        if info.contains(line) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{line} is not in {info}");
+    }
+}
+
+/// The position of the last entry; 0 without any.
+async fn last_id(connection: &mut MultiplexedConnection) -> i64 {
+    let last: StreamRangeReply = connection.xrevrange_count("tidings:{0}:events", "+", "-", 1).await.unwrap();
+    last.ids.first().map_or(0, |entry| entry.id.strip_suffix("-0").unwrap().parse().unwrap())
 }
 
 #[tokio::test]
