@@ -133,8 +133,7 @@ BEGIN
         archived_at   timestamptz,
         snoozed_until timestamptz,
         unread        bigint           NOT NULL,
-        unseen        bigint           NOT NULL,
-        PRIMARY KEY (tenant, user_id, position)
+        unseen        bigint           NOT NULL
     );
 
     -- The counts as they stand: active items (visible, not archived, not snoozed) not read, and not seen.
@@ -152,6 +151,8 @@ END $$;
 -- A shelf is 3 times the place (0 active, 1 archived, 2 snoozed) plus the state (0 unseen, 1 seen, 2 read).
 CREATE FUNCTION index_inbox_v1() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    -- The fold only adds to it.
+    ALTER TABLE changes ADD PRIMARY KEY (tenant, user_id, position);
     CREATE INDEX items_shelf ON items (tenant, user_id, shelf, listed DESC) WHERE shelf IS NOT NULL;
     CREATE INDEX items_category ON items (tenant, user_id, category, shelf, listed DESC)
         WHERE shelf IS NOT NULL AND category IS NOT NULL;

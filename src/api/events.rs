@@ -57,7 +57,7 @@ impl Event {
             recorded_at: rfc3339(event.recorded_at),
             user_id: event.recipient.clone(),
             data: event.payload.clone(),
-            metadata: event.metadata.clone(),
+            metadata: serde_json::from_str(event.metadata.get()).expect("the database stores JSON only"),
         }
     }
 }

@@ -105,7 +105,7 @@ impl<'a> Columns<'a> {
             self.event_type.push(&open.event_type);
             self.event_version.push(&open.event_version);
             self.payload.push(&event.stored_payload);
-            self.metadata.push(&event.stored_metadata);
+            self.metadata.push(event.open.metadata.get());
             self.tenant.push(&open.tenant);
             self.recipient.push(open.recipient.as_deref());
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cqrs_es::persist::SerializedEvent;
 use serde_json::Value;
+use serde_json::value::to_raw_value;
 use tidings_projections::log::codec::{CodecError, Place};
 use tidings_projections::log::{Codec, Fact, Recorded};
 use time::OffsetDateTime;
@@ -48,7 +49,6 @@ pub struct Record {
 pub struct JobEvent {
     pub open: Recorded,
     pub stored_payload: String,
-    pub stored_metadata: String,
 }
 
 impl JobEvent {
@@ -68,7 +68,6 @@ impl JobEvent {
         let place = Place { aggregate_id: &event.aggregate_id, sequence, event_type: &event.event_type };
         let stored_payload = codec.seal(place, tenant, recipient, &members).await?;
         Ok(Self {
-            stored_metadata: event.metadata.to_string(),
             open: Recorded {
                 position: 0,
                 recorded_at: OffsetDateTime::UNIX_EPOCH,
@@ -80,7 +79,7 @@ impl JobEvent {
                 event_type: event.event_type.clone(),
                 event_version: event.event_version.clone(),
                 payload: Value::Object(members),
-                metadata: event.metadata.clone(),
+                metadata: to_raw_value(&event.metadata).expect("a JSON value always serialises"),
                 stored_bytes: stored_payload.len(),
                 fact,
             },

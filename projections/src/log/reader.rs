@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use cqrs_es::persist::{EventUpcaster, SerializedEvent};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sqlx::PgExecutor;
+use sqlx::types::Json;
 use tidings_domain::notification::{DecodeError, Notification};
 use tidings_domain::upcast;
 use time::OffsetDateTime;
@@ -65,7 +67,7 @@ struct EventRow {
     event_type: String,
     event_version: String,
     payload: Value,
-    metadata: Value,
+    metadata: Json<Box<RawValue>>,
     stored_bytes: i32,
 }
 
@@ -228,7 +230,7 @@ impl EventRow {
             event_type: self.event_type,
             event_version: self.event_version,
             payload,
-            metadata: self.metadata,
+            metadata: self.metadata.0,
             stored_bytes: usize::try_from(self.stored_bytes).unwrap_or_default(),
             fact,
         }

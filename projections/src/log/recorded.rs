@@ -3,6 +3,7 @@
 use cqrs_es::persist::SerializedEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tidings_domain::NotificationId;
 use tidings_domain::notification::{DecodeError, Event, Notification};
 use time::OffsetDateTime;
@@ -23,7 +24,8 @@ pub struct Recorded {
     pub event_version: String,
     /// Opened and upcast.
     pub payload: Value,
-    pub metadata: Value,
+    /// JSON that nobody here looks into.
+    pub metadata: Box<RawValue>,
     /// What the stored payload takes: the measure of a batch.
     pub stored_bytes: usize,
     pub fact: Fact,
@@ -66,7 +68,7 @@ impl Fact {
             return Err(unknown());
         }
         let id = aggregate_id.parse().map_err(|_| unknown())?;
-        Ok(Self::Notification(id, Event::decode(event_type, event_version, payload.clone())?))
+        Ok(Self::Notification(id, Event::decode(event_type, event_version, payload)?))
     }
 }
 
@@ -89,7 +91,7 @@ struct Envelope<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<&'a str>,
     data: &'a Value,
-    metadata: &'a Value,
+    metadata: &'a RawValue,
 }
 
 impl Recorded {

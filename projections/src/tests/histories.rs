@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tidings_domain::notification::{
     Action, Channel, Command, Content, Create, Event, Notification, Outcome, PlanStep, Priority, Tags,
 };
@@ -56,7 +57,7 @@ pub fn recorded(position: i64, (tenant, user): (&str, &str), id: NotificationId,
         event_type: event.name().into(),
         event_version: String::new(),
         payload: Value::Null,
-        metadata: Value::Null,
+        metadata: RawValue::NULL.to_owned(),
         stored_bytes: 0,
         fact: Fact::Notification(id, event),
     }

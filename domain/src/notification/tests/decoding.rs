@@ -15,7 +15,7 @@ fn stored(name: &str, version: &str, payload: Value) -> SerializedEvent {
 
 #[track_caller]
 fn assert_unknown(name: &str, version: &str, payload: Value) {
-    match Event::decode(name, version, payload) {
+    match Event::decode(name, version, &payload) {
         Err(DecodeError::Unknown { name: of, version: at }) => {
             assert_eq!((of.as_str(), at.as_str()), (name, version))
         }
@@ -25,7 +25,7 @@ fn assert_unknown(name: &str, version: &str, payload: Value) {
 
 #[track_caller]
 fn assert_malformed(name: &str, version: &str, payload: Value) {
-    match Event::decode(name, version, payload) {
+    match Event::decode(name, version, &payload) {
         Err(DecodeError::Malformed { name: of, version: at, .. }) => {
             assert_eq!((of.as_str(), at.as_str()), (name, version))
         }
@@ -112,7 +112,7 @@ fn a_member_of_the_wrong_kind_is_malformed() {
 #[test]
 fn the_column_names_the_event_and_a_type_member_does_not() {
     let payload = json!({"type": "notification.cancelled"});
-    let decoded = Event::decode("notification.read", "1.0.0", payload).unwrap();
+    let decoded = Event::decode("notification.read", "1.0.0", &payload).unwrap();
     assert_eq!(decoded, Event::Read {});
 }
 
@@ -120,7 +120,7 @@ fn the_column_names_the_event_and_a_type_member_does_not() {
 fn a_created_event_whose_words_were_forgotten_decodes() {
     let mut payload = minimal_created();
     payload.as_object_mut().unwrap().remove("content");
-    let Event::Created(created) = Event::decode("notification.created", "1.0.0", payload).unwrap() else {
+    let Event::Created(created) = Event::decode("notification.created", "1.0.0", &payload).unwrap() else {
         panic!("the column says it was created")
     };
     assert_eq!((created.content, created.data), (None, None));
@@ -162,9 +162,9 @@ fn every_upcaster_arrives_at_the_version_this_binary_writes() {
 
 #[test]
 fn a_decode_error_names_the_event_and_its_version() {
-    let unknown = Event::decode("notification.folded", "1.0.0", json!({})).unwrap_err();
+    let unknown = Event::decode("notification.folded", "1.0.0", &json!({})).unwrap_err();
     assert_eq!(unknown.to_string(), "event notification.folded of version 1.0.0 is unknown to this binary");
-    let malformed = Event::decode("notification.snoozed", "1.0.0", json!({})).unwrap_err();
+    let malformed = Event::decode("notification.snoozed", "1.0.0", &json!({})).unwrap_err();
     // Not the reason: it may quote what the payload says, and ends up in logs.
     assert_eq!(malformed.to_string(), "event notification.snoozed of version 1.0.0 is malformed");
 }

@@ -102,7 +102,7 @@ fn read_as_the_log_is_read(stem: &str, payload: Value) -> Event {
     let (id, kind) = (String::new(), "notification".to_owned());
     let stored = SerializedEvent::new(id, 1, kind, name.into(), version.into(), payload, json!({}));
     let lifted = upcast(&upcasters(), stored);
-    Event::decode(&lifted.event_type, &lifted.event_version, lifted.payload)
+    Event::decode(&lifted.event_type, &lifted.event_version, &lifted.payload)
         .unwrap_or_else(|error| panic!("{stem}: {error}"))
 }
 
