@@ -24,8 +24,13 @@ const READ_AHEAD: usize = 2;
 /// The swap begins when no more recipients than this were touched since the last comparison: it holds up the live
 /// model, so it must be short.
 const TOUCHED_MAX: usize = 300;
+/// Under a load that touches more than that during each comparison, it begins all the same.
+const NARROWING_ROUNDS_MAX: usize = 10;
 /// Rows that differ and are named one by one; where there are more, everybody is told to start over.
 const DIFFERENCES_MAX: usize = 10_000;
+/// How long a live model that is behind is waited for.
+const LIVE_TIMEOUT: Duration = Duration::from_secs(60);
+const LIVE_POLL: Duration = Duration::from_millis(20);
 /// How long the swap waits for readers before it lets them pass and tries again.
 const SWAP_LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '200ms'";
 const SWAP_RETRY: Duration = Duration::from_millis(50);
@@ -41,6 +46,8 @@ pub enum RebuildError {
     Running,
     #[error("readers kept the tables busy; the live read model stays as it was")]
     Busy,
+    #[error("the live read model does not follow the log")]
+    LiveBehind,
     #[error("somebody else changed the tables that were being built")]
     Disturbed,
 }
@@ -180,7 +187,10 @@ impl<'a, M: ReadModel> Building<'a, M> {
         self.compare(None).await?;
         for _ in 0..SWAP_ATTEMPTS_MAX {
             self.catch_up().await?;
-            while self.touched.len() > TOUCHED_MAX {
+            for _ in 0..NARROWING_ROUNDS_MAX {
+                if self.touched.len() <= TOUCHED_MAX {
+                    break;
+                }
                 let touched = std::mem::take(&mut self.touched);
                 self.compare(Some(touched)).await?;
                 self.catch_up().await?;
@@ -215,14 +225,25 @@ impl<'a, M: ReadModel> Building<'a, M> {
         Ok(())
     }
 
-    /// Folds what the live model has folded by now.
+    /// Folds what the live model has folded by now. Where that is behind, it is waited for: rows that it is about to
+    /// write are no differences.
     async fn catch_up(&mut self) -> Result<(), RebuildError> {
         let mut live = self.live.connect(&self.site.connect, "tidings rebuild", SESSION).await?;
-        while self.position < checkpoint(&mut live).await?.position {
-            let events = self.site.reader.after(&mut live, self.position, FILL_EVENTS).await?;
-            self.fold(events).await?;
+        let began = Instant::now();
+        loop {
+            let reached = checkpoint(&mut live).await?.position;
+            if reached > self.position {
+                let limit = FILL_EVENTS.min(reached - self.position);
+                let events = self.site.reader.after(&mut live, self.position, limit).await?;
+                self.fold(events).await?;
+            } else if reached == self.position {
+                return Ok(());
+            } else if began.elapsed() > LIVE_TIMEOUT {
+                return Err(RebuildError::LiveBehind);
+            } else {
+                tokio::time::sleep(LIVE_POLL).await;
+            }
         }
-        Ok(())
     }
 
     /// Looks for rows that differ: of everybody, or of the recipients named.

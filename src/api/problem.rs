@@ -337,7 +337,9 @@ impl From<RebuildError> for Problem {
         match error {
             RebuildError::Database(database) => database.into(),
             RebuildError::Read(read) => read.into(),
-            RebuildError::Running | RebuildError::Busy => Self::new(Kind::Conflict, error.to_string()),
+            RebuildError::Running | RebuildError::Busy | RebuildError::LiveBehind => {
+                Self::new(Kind::Conflict, error.to_string())
+            }
             RebuildError::Disturbed => Self::internal(&error),
         }
     }
