@@ -26,7 +26,9 @@ const LOCAL_WINDOW: Duration = Duration::from_millis(50);
 /// How often the generation is looked up where nothing brings word of a new one.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 const RECONNECT_EVERY: Duration = Duration::from_secs(1);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A Redis that does not answer for so long is as good as gone: longer than a read blocks, with one that was dropped
+/// before it.
+const SILENCE_MAX: Duration = Duration::from_millis(750);
 
 pub struct Feed {
     pub client: Client,
@@ -75,6 +77,9 @@ impl Feed {
                 News::Check => self.meet_generation(&mut at).await,
                 News::Local(batch) => {
                     let (step, follows) = self.take_own(&batch, &mut at).await;
+                    if follows {
+                        stream.needs_no_answer();
+                    }
                     local_until = Instant::now() + if follows { LOCAL_WINDOW } else { Duration::ZERO };
                     step
                 }
@@ -227,33 +232,51 @@ enum News {
 #[derive(Default)]
 struct Stream {
     connection: Option<MultiplexedConnection>,
-    tried: Option<Instant>,
+    /// When it broke, or could not be made.
+    lost: Option<Instant>,
+    /// Since when an answer is owed.
+    asked: Option<Instant>,
 }
 
 impl Stream {
-    /// One blocking read of what follows `at`. Between attempts to connect it fails at once.
+    /// One blocking read of what follows `at`. Between attempts to connect it fails at once. A read that is dropped
+    /// because there is other news leaves the question open: a Redis that hangs is found out all the same.
     async fn read(&mut self, client: &Client, at: i64) -> Result<Vec<StreamId>, RedisError> {
+        if self.lost.is_some_and(|lost| lost.elapsed() < RECONNECT_EVERY) {
+            return Err(std::io::Error::from(std::io::ErrorKind::NotConnected).into());
+        }
+        let asked = *self.asked.get_or_insert_with(Instant::now);
+        let answer = tokio::time::timeout_at(asked + SILENCE_MAX, self.ask(client, at)).await;
+        let answer =
+            answer.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
+        self.asked = None;
+        self.lost = answer.is_err().then(Instant::now);
+        if answer.is_err() {
+            self.connection = None;
+        }
+        answer
+    }
+
+    /// Nothing that was asked for is missed any more.
+    fn needs_no_answer(&mut self) {
+        self.asked = None;
+    }
+
+    async fn ask(&mut self, client: &Client, at: i64) -> Result<Vec<StreamId>, RedisError> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             None => {
-                if self.tried.is_some_and(|tried| tried.elapsed() < RECONNECT_EVERY) {
-                    return Err(std::io::Error::from(std::io::ErrorKind::NotConnected).into());
-                }
-                self.tried = Some(Instant::now());
-                // A blocking read outlives the client's default response timeout, so it has its own.
+                // The client's own time limits are for commands that do not block.
                 let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(CONNECT_TIMEOUT))
-                    .set_response_timeout(Some(PATIENCE * 8));
+                    .set_connection_timeout(Some(SILENCE_MAX))
+                    .set_response_timeout(Some(SILENCE_MAX));
                 self.connection.insert(client.get_multiplexed_async_connection_with_config(&config).await?)
             }
         };
         let mut read = redis::cmd("XREAD");
         read.arg("COUNT").arg(PAGE).arg("BLOCK").arg(PATIENCE.as_millis() as u64);
         read.arg("STREAMS").arg(STREAM).arg(format!("{at}-0"));
-        let reply: Result<Option<StreamReadReply>, RedisError> = read.query_async(connection).await;
-        if reply.is_err() {
-            self.connection = None;
-        }
-        Ok(reply?.map(|r| r.keys.into_iter().flat_map(|key| key.ids).collect()).unwrap_or_default())
+        let reply: Option<StreamReadReply> = read.query_async(connection).await?;
+        Ok(reply.map(|r| r.keys.into_iter().flat_map(|key| key.ids).collect()).unwrap_or_default())
     }
 }

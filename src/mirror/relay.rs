@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 
 use super::Entry;
 use crate::log::History;
-use crate::telemetry::Trouble;
 
 /// A committed batch with its entries, which are made once for both.
 pub struct Batch {
@@ -43,16 +42,12 @@ pub async fn relay(
     mirror: mpsc::Sender<Arc<Batch>>,
     feed: mpsc::Sender<Arc<Batch>>,
 ) {
-    let mut trouble = Trouble::default();
     while let Some(Committed { generation, output }) = committed.recv().await {
         let batch = Arc::new(Batch::new(generation, output, &history.epochs()));
         let _ = feed.try_send(batch.clone());
-        match mirror.try_send(batch) {
-            Ok(()) if trouble.ends() => tracing::info!("the mirror takes batches again"),
-            Err(_) if trouble.begins() => {
-                tracing::warn!("the mirror is behind; it will refill from the log");
-            }
-            Ok(()) | Err(_) => {}
+        if mirror.try_send(batch).is_err() {
+            // What keeps the mirror it says itself.
+            tracing::debug!("the mirror is behind; it will refill from the log");
         }
     }
 }

@@ -34,6 +34,7 @@ mod socket_auth;
 mod socket_drain;
 mod socket_end;
 mod socket_limit;
+mod socket_moves;
 mod socket_orders;
 mod stream;
 mod support;

@@ -2,6 +2,7 @@
 //! never there.
 //! Clients are told to wait or notice nothing, and nothing is lost, doubled or out of order.
 
+mod epochs;
 mod postgres;
 mod redis;
 mod redis_server;
