@@ -8,7 +8,7 @@ mod redis;
 mod redis_server;
 mod wire;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::PgConnection;
@@ -19,6 +19,11 @@ use crate::support::{PATIENCE, Seen, Service, Socket};
 const USERS: [&str; 2] = ["alice", "bob"];
 /// The title of the notification after which a follower leaves.
 const LAST: &str = "the last one";
+
+/// How long something is away: as long as the test wants, unless `OUTAGE_SECONDS` says otherwise.
+fn outage(usual: Duration) -> Duration {
+    std::env::var("OUTAGE_SECONDS").map_or(usual, |it| Duration::from_secs(it.parse().unwrap()))
+}
 
 /// How many there are of something, for those who wait for more.
 struct Count(watch::Sender<i64>);

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::PgConnection;
 use tokio::sync::watch;
 
-use super::{Count, USERS, becomes, check_followers, create_last, follow};
+use super::{Count, USERS, becomes, check_followers, create_last, follow, outage};
 use crate::support::{Answer, PATIENCE, Service, Socket, note, position};
 
 /// A command waits 5 s for the log, and before that 2 s for a connection.
@@ -101,7 +101,7 @@ async fn check_outage(node: &Service) {
     );
     let health = async {
         let ready = node.get("/health/ready").await.expect(503);
-        assert_eq!(ready.json(), json!({"status": "no-database"}));
+        assert_eq!(ready.json()["status"], "no-database");
         node.get("/health/live").await.expect(200);
     };
     let socket = async {
@@ -198,6 +198,64 @@ async fn a_postgres_that_crashes_under_load_costs_time_and_nothing_else() {
     let (followed, ids, host) = tokio::join!(following, working, crashing);
     assert!(clients.unknown_outcomes.get() > 0, "an append was under way");
 
+    *node.done.lock().unwrap() = Some(node.head().await);
+    let mut sql = host.sql().await;
+    check_log(&mut sql, ids).await;
+    node.audit(&mut sql, &USERS).await;
+    check_followers(&node, &mut sql, followed).await;
+    becomes(&node, "ready").await;
+    // Before its database.
+    drop(node);
+}
+
+/// The postmaster and its backends, each of which leads a session of its own.
+fn processes_of(postmaster: i32) -> Vec<Pid> {
+    let mut found = vec![Pid::from_raw(postmaster)];
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let Ok(pid) = entry.unwrap().file_name().to_string_lossy().parse() else { continue };
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The name is in parentheses; the state and the parent follow.
+        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        if parent == Some(postmaster) {
+            found.push(Pid::from_raw(pid));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_postgres_that_hangs_under_load_costs_time_and_nothing_else() {
+    let host = Service::start().await;
+    let node = host.another_node().await;
+    let (clients, frames) = (Clients::new(&node), Count::new());
+    let sockets = join_all(USERS.map(|user| Socket::of(&node, user))).await;
+    let (mut idle, _) = Socket::of(&node, "carol").await;
+    let following = join_all(sockets.into_iter().map(|(socket, _)| follow(socket, &frames)));
+    let working = async {
+        let ids = join_all((0..TASKS).map(|task| clients.work(task))).await;
+        create_last(&node).await;
+        ids.concat()
+    };
+    let hanging = async {
+        clients.acknowledged.reaches((TASKS * NOTES / 2) as i64).await;
+        clients.crashes.add(1);
+        clients.well.send_replace(false);
+        // The postmaster first: then no backend is missed.
+        let postmaster = host.children()[0];
+        kill(Pid::from_raw(postmaster), Signal::SIGSTOP).unwrap();
+        let frozen = processes_of(postmaster);
+        frozen.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
+        let since = Instant::now();
+        clients.waiting.reaches(TASKS as i64).await;
+        check_outage(clients.node).await;
+        while since.elapsed() < outage(Duration::ZERO) {
+            check_outage(clients.node).await;
+        }
+        idle.sync().await;
+        frozen.iter().rev().for_each(|pid| kill(*pid, Signal::SIGCONT).unwrap());
+        clients.well.send_replace(true);
+    };
+    let (followed, ids, ()) = tokio::join!(following, working, hanging);
     *node.done.lock().unwrap() = Some(node.head().await);
     let mut sql = host.sql().await;
     check_log(&mut sql, ids).await;

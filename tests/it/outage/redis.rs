@@ -12,12 +12,12 @@ use sqlx::PgConnection;
 
 use super::redis_server::{Redis, url};
 use super::wire::Wire;
-use super::{Count, USERS, becomes, check_followers, create_last, follow};
+use super::{Count, USERS, becomes, check_followers, create_last, follow, outage};
 use crate::support::{PATIENCE, Seen, Service, Socket};
 
 /// A frame comes within this time, whatever Redis does and however busy the machine is.
 const PROMPT: Duration = Duration::from_secs(4);
-/// How long Redis is away unless `OUTAGE_SECONDS` says otherwise: longer than every time limit of its clients.
+/// How long Redis is away: longer than every time limit of its clients.
 const OUTAGE: Duration = Duration::from_secs(6);
 
 /// The whole log as the API lists it.
@@ -105,13 +105,11 @@ async fn under_load(redis_url: &str, fail: impl AsyncFnOnce(&[Service; 2], &Coun
 }
 
 /// Frames come all the while, and whoever opens a socket is welcomed.
-async fn outage(nodes: &[Service; 2], frames: &Count) {
+async fn watch_outage(nodes: &[Service; 2], frames: &Count) {
     let since = Instant::now();
-    let outage =
-        std::env::var("OUTAGE_SECONDS").map_or(OUTAGE, |it| Duration::from_secs(it.parse().unwrap()));
     frames.grows_by(50).await;
     join_all(nodes.iter().map(|node| becomes(node, "degraded"))).await;
-    while since.elapsed() < outage {
+    while since.elapsed() < outage(OUTAGE) {
         let (mut at_first, _) = Socket::of(&nodes[0], "carol").await;
         let (mut at_second, _) = Socket::of(&nodes[1], "carol").await;
         let id = nodes[0].create("carol").await;
@@ -128,7 +126,7 @@ async fn a_redis_that_dies_under_load_and_comes_back_empty_costs_no_frame() {
     let mut redis = Redis::start();
     under_load(&redis.url(), async |nodes, frames| {
         redis.kill();
-        outage(nodes, frames).await;
+        watch_outage(nodes, frames).await;
         redis.start_again();
     })
     .await;
@@ -139,7 +137,7 @@ async fn a_redis_that_answers_nothing_for_a_while_costs_no_frame() {
     let redis = Redis::start();
     under_load(&redis.url(), async |nodes, frames| {
         redis.freeze();
-        outage(nodes, frames).await;
+        watch_outage(nodes, frames).await;
         redis.thaw();
     })
     .await;
