@@ -2,8 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{NOT_JSON, Refusing, TOO_LARGE};
 use crate::support::{Answer, PATIENCE};
@@ -78,11 +79,24 @@ async fn a_body_at_the_limit_is_taken() {
     let many = vec![largest; 31].join(",");
     let mut batch = format!(r#"{{"notifications":[{many}]}}"#);
     batch += &" ".repeat(BATCH_BYTES_MAX - batch.len());
-    let request =
-        refusing.post("/v1/notifications/batch").header("content-type", "application/json; charset=utf-8");
-    let answer = refusing.service.send(request.body(batch)).await.expect(200);
-    let results = answer.json()["results"].as_array().unwrap().clone();
-    assert!(results.iter().all(|result| result["status"] == 201), "{results:?}");
+    let request = |batch: String| {
+        let request = refusing.post("/v1/notifications/batch").header("idempotency-key", "the-largest");
+        request.header("content-type", "application/json; charset=utf-8").body(batch)
+    };
+    // A busy machine may not seal and store all of it in time: a repetition does what is missing.
+    let deadline = Instant::now() + PATIENCE * 2;
+    loop {
+        let answer = refusing.service.send(request(batch.clone())).await.expect(200);
+        let results = answer.json()["results"].as_array().unwrap().clone();
+        if results.iter().all(|result| result["status"] == 201) {
+            break;
+        }
+        let may_come_back = |result: &Value| result["status"] == 201 || result["status"] == 503;
+        assert!(results.iter().all(may_come_back) && Instant::now() < deadline, "{results:?}");
+    }
+    while refusing.service.read("/v1/users/alice/inbox/counts").await.status == 503 {
+        assert!(Instant::now() < deadline, "the inbox does not follow");
+    }
     assert_eq!(refusing.service.counts("alice").await, (33, 33));
 }
 
