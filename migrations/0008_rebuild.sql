@@ -10,9 +10,9 @@ BEGIN
        INTO STRICT "position", generation, valid_from;
 END $$;
 
--- Rows that differ between the two, up to the position the rebuilt one has reached: of all recipients, or of those
--- named. What the live one changed after that position is left to a later look.
-CREATE FUNCTION read_model_differences(live text, rebuilt text, up_to bigint, tenants text[], users text[])
+-- Rows that differ between the two: of all recipients, or of those named. While the live one moves on, what it has just
+-- changed differs too, and has to be looked at again under its lock.
+CREATE FUNCTION read_model_differences(live text, rebuilt text, tenants text[], users text[])
 RETURNS TABLE (table_name text, tenant text, user_id text, live_row json, rebuilt_row json) LANGUAGE plpgsql AS $$
 DECLARE
     compared text;
@@ -20,15 +20,15 @@ DECLARE
     rows_of text;
 BEGIN
     FOR compared IN SELECT c.relname FROM pg_class c
-                     WHERE c.relnamespace = to_regnamespace(live) AND c.relkind = 'r'
+                     WHERE c.relnamespace = to_regnamespace(rebuilt) AND c.relkind = 'r'
                        AND c.relname NOT IN ('checkpoint', 'valid_from', 'parked') ORDER BY c.relname LOOP
         SELECT string_agg(quote_ident(a.attname), ', ') INTO key_columns
           FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
-         WHERE i.indrelid = format('%I.%I', live, compared)::regclass AND i.indisprimary;
+         WHERE i.indrelid = format('%I.%I', rebuilt, compared)::regclass AND i.indisprimary;
         IF users IS NULL THEN
             rows_of := 'SELECT * FROM %I.%I';
         ELSE
-            rows_of := 'SELECT t.* FROM unnest($2, $3) u (tenant, user_id)
+            rows_of := 'SELECT t.* FROM unnest($1, $2) u (tenant, user_id)
                           JOIN %I.%I t ON t.tenant = u.tenant AND t.user_id = u.user_id';
         END IF;
         RETURN QUERY EXECUTE format(
@@ -36,16 +36,15 @@ BEGIN
                     CASE WHEN l.position IS NOT NULL THEN to_json(l) END,
                     CASE WHEN r.position IS NOT NULL THEN to_json(r) END
                FROM (' || rows_of || ') l FULL JOIN (' || rows_of || ') r USING (%s)
-              WHERE coalesce(l.position, 0) <= $1 AND ROW(l.*) IS DISTINCT FROM ROW(r.*)',
-            compared, live, compared, rebuilt, compared, key_columns) USING up_to, tenants, users;
+              WHERE ROW(l.*) IS DISTINCT FROM ROW(r.*)',
+            compared, live, compared, rebuilt, compared, key_columns) USING tenants, users;
     END LOOP;
     -- Who is parked in one and not in the other.
     RETURN QUERY EXECUTE format(
         'SELECT ''parked'', coalesce(l.tenant, r.tenant), coalesce(l.user_id, r.user_id), to_json(l.error),
                 to_json(r.error)
            FROM %I.parked l FULL JOIN %I.parked r USING (tenant, user_id)
-          WHERE coalesce(l.position, 0) <= $1 AND (l.position IS NULL OR r.position IS NULL)', live, rebuilt)
-        USING up_to;
+          WHERE l.position IS NULL OR r.position IS NULL', live, rebuilt);
 END $$;
 
 -- Takes over what the live schema knows of its own past, and begins a new generation for the recipients whose rows
@@ -76,7 +75,11 @@ LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('SELECT c.position, (SELECT count(*) FROM %I.parked) FROM %I.checkpoint c', live, live)
        INTO STRICT "position", parked;
-    rebuilding := to_regnamespace(live || '_rebuild') IS NOT NULL;
+    -- Whoever rebuilds holds this lock; what a crash left of a schema is nobody's work.
+    rebuilding := (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                    WHERE l.locktype = 'advisory' AND d.datname = current_database() AND l.granted
+                      AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended('tidings rebuild ' || live, 0)
+                    LIMIT 1) IS NOT NULL;
     seconds := coalesce((SELECT extract(epoch FROM clock_timestamp() - e.recorded_at) FROM events e
                           WHERE e.position = read_model_standing.position + 1), 0);
 END $$;

@@ -64,6 +64,13 @@ enum Turn {
     Elsewhere,
 }
 
+/// The connections of this node. What is due is read outside of the turn's transaction, which lasts: it would hold up
+/// a rebuild that swaps the table under it.
+struct Open {
+    turn: PgConnection,
+    reading: PgConnection,
+}
+
 /// A timer as it was set: set anew, it is another one.
 type Fired = (Uuid, Kind, i64);
 
@@ -141,22 +148,24 @@ impl Timers {
         std::future::pending().await
     }
 
-    async fn open(&self) -> Result<PgConnection, sqlx::Error> {
-        let options = self.connect.clone().application_name("tidings due");
-        options.options(SESSION.iter().copied()).connect().await
+    async fn open(&self) -> Result<Open, sqlx::Error> {
+        let options = self.connect.clone().options(SESSION.iter().copied());
+        let (turn, reading) = (options.clone().application_name("tidings turn"), options);
+        let reading = reading.application_name("tidings due");
+        Ok(Open { turn: turn.connect().await?, reading: reading.connect().await? })
     }
 
     /// Fires one chunk of what is due, and keeps the turn until it is folded. An error leaves a transaction behind, so
-    /// its connection is not used again.
-    async fn turn(&mut self, connection: &mut PgConnection) -> Result<Turn, FiringError> {
+    /// its connections are not used again.
+    async fn turn(&mut self, Open { turn, reading }: &mut Open) -> Result<Turn, FiringError> {
         let begin = "BEGIN; SELECT FROM timer_turn FOR UPDATE SKIP LOCKED";
-        if connection.fetch_optional(begin).await?.is_none() {
-            connection.execute("ROLLBACK").await?;
+        if turn.fetch_optional(begin).await?.is_none() {
+            turn.execute("ROLLBACK").await?;
             return Ok(Turn::Elsewhere);
         }
-        let chunk = self.next_chunk(connection).await?;
-        let turn = if chunk.is_empty() {
-            let next = next_due(&mut *connection).await?;
+        let chunk = self.next_chunk(reading).await?;
+        let done = if chunk.is_empty() {
+            let next = next_due(&mut *reading).await?;
             let wait = next.map_or(LOOK_EVERY, |(_, wait)| wait.min(LOOK_EVERY));
             Turn::Idle { next: next.map(|(at, _)| at), wait }
         } else {
@@ -165,8 +174,8 @@ impl Timers {
             let _ = tokio::time::timeout(FOLDED_TIMEOUT, self.checkpoint.reached(position)).await;
             Turn::Fired
         };
-        connection.execute("COMMIT").await?;
-        Ok(turn)
+        turn.execute("COMMIT").await?;
+        Ok(done)
     }
 
     /// What is due and was not fired lately.

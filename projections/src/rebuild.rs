@@ -125,7 +125,7 @@ pub async fn rebuild<M: ReadModel>(site: &Site, pages: mpsc::Receiver<Page>) -> 
     let mut control = site.connect.clone().application_name("tidings rebuild").connect().await?;
     // Held by the session: a crash frees it, and the next rebuild clears what is left.
     let alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
-        .bind(format!("tidings rebuild {}", M::NAME))
+        .bind(format!("tidings rebuild {}", Schema::live::<M>().name))
         .fetch_one(&mut control)
         .await?;
     if !alone {
@@ -184,7 +184,7 @@ impl<'a, M: ReadModel> Building<'a, M> {
         self.schema.analyze(control).await?;
         self.catch_up().await?;
         self.touched.clear();
-        self.compare(None).await?;
+        self.look(None).await?;
         for _ in 0..SWAP_ATTEMPTS_MAX {
             self.catch_up().await?;
             for _ in 0..NARROWING_ROUNDS_MAX {
@@ -192,7 +192,7 @@ impl<'a, M: ReadModel> Building<'a, M> {
                     break;
                 }
                 let touched = std::mem::take(&mut self.touched);
-                self.compare(Some(touched)).await?;
+                self.look(Some(touched)).await?;
                 self.catch_up().await?;
             }
             if self.swap().await? {
@@ -246,8 +246,19 @@ impl<'a, M: ReadModel> Building<'a, M> {
         }
     }
 
-    /// Looks for rows that differ: of everybody, or of the recipients named.
-    async fn compare(&mut self, users: Option<BTreeSet<UserKey>>) -> Result<(), RebuildError> {
+    /// Compares while the live model moves on: whoever differs is looked at once more under its lock.
+    async fn look(&mut self, users: Option<BTreeSet<UserKey>>) -> Result<(), RebuildError> {
+        let found = self.compare(users).await?;
+        if found.len() > DIFFERENCES_MAX {
+            self.report.differences = found;
+        } else {
+            self.touched.extend(found.into_iter().map(|one| (one.tenant, one.user_id)));
+        }
+        Ok(())
+    }
+
+    /// Rows that differ: of everybody, or of the recipients named.
+    async fn compare(&mut self, users: Option<BTreeSet<UserKey>>) -> Result<Vec<Difference>, RebuildError> {
         let (tenants, names): (Option<Vec<String>>, Option<Vec<String>>) = match users {
             Some(users) => {
                 let (tenants, names) = users.into_iter().unzip();
@@ -261,26 +272,24 @@ impl<'a, M: ReadModel> Building<'a, M> {
             self.connection.execute("SET enable_hashjoin = on").await?;
         }
         let found: Vec<Difference> =
-            sqlx::query_as("SELECT * FROM read_model_differences($1, $2, $3, $4, $5) LIMIT $6")
+            sqlx::query_as("SELECT * FROM read_model_differences($1, $2, $3, $4) LIMIT $5")
                 .bind(&self.live.name)
                 .bind(&self.schema.name)
-                .bind(self.position)
                 .bind(&tenants)
                 .bind(&names)
-                .bind((DIFFERENCES_MAX + 1).saturating_sub(self.report.differences.len()) as i64)
+                .bind(DIFFERENCES_MAX as i64 + 1)
                 .fetch_all(&mut self.connection)
                 .await?;
         if names.is_none() {
             self.connection.execute("SET enable_seqscan = off").await?;
             self.connection.execute("SET enable_hashjoin = off").await?;
         }
-        self.report.differences.extend(found);
-        Ok(())
+        Ok(found)
     }
 
     /// False where readers, or a live model that is behind for a moment, stood in the way: nothing was done then.
     async fn swap(&mut self) -> Result<bool, RebuildError> {
-        let before = (self.position, self.touched.clone(), self.report.differences.len());
+        let before = (self.position, self.touched.clone());
         self.connection.execute("BEGIN").await?;
         let done = self.swap_locked().await;
         match done {
@@ -308,7 +317,7 @@ impl<'a, M: ReadModel> Building<'a, M> {
     }
 
     async fn swap_locked(&mut self) -> Result<bool, RebuildError> {
-        let (reached, _, _): (i64, i64, i64) = sqlx::query_as("SELECT * FROM read_model_lock($1)")
+        let reached: i64 = sqlx::query_scalar("SELECT position FROM read_model_lock($1)")
             .bind(&self.live.name)
             .fetch_one(&mut self.connection)
             .await?;
@@ -322,9 +331,11 @@ impl<'a, M: ReadModel> Building<'a, M> {
             self.apply(events).await?;
         }
         let touched = std::mem::take(&mut self.touched);
-        self.compare(Some(touched)).await?;
+        let everybody = self.report.differences.len() > DIFFERENCES_MAX;
+        if !everybody {
+            self.report.differences = self.compare(Some(touched)).await?;
+        }
         let differences = &self.report.differences;
-        let everybody = differences.len() > DIFFERENCES_MAX;
         let named: BTreeSet<(&str, &str)> = differences
             .iter()
             .filter(|_| !everybody)
@@ -348,13 +359,9 @@ impl<'a, M: ReadModel> Building<'a, M> {
     }
 
     /// Forgets what the transaction of the swap did. What it remembered of rows may be ahead of the tables.
-    async fn take_back(
-        &mut self,
-        (position, touched, differences): (i64, BTreeSet<UserKey>, usize),
-    ) -> Result<(), RebuildError> {
+    async fn take_back(&mut self, (position, touched): (i64, BTreeSet<UserKey>)) -> Result<(), RebuildError> {
         self.connection.execute("ROLLBACK").await?;
         (self.position, self.touched) = (position, touched);
-        self.report.differences.truncate(differences);
         self.model = M::default();
         self.parked = Parked::load(&mut self.connection).await?;
         Ok(())

@@ -43,6 +43,8 @@ async fn redrive_one<M: ReadModel>(
     let Some(Checkpoint { position, generation }) = begin_waiting(connection).await? else {
         return Err(sqlx::Error::RowNotFound.into());
     };
+    // The answer says that it is done, so it must not be undone by a crash.
+    connection.execute("SET LOCAL synchronous_commit = on").await?;
     M::erase(connection, user).await?;
     let (mut model, mut parked, mut after) = (M::default(), Parked::default(), 0);
     loop {

@@ -130,7 +130,14 @@ impl Events {
                 return Err(Problem::at(Kind::Malformed, "limit", "goes with pages, not with lines"));
             }
             let (reads, tenant) = (Arc::clone(&reads), tenant.to_owned());
-            let export = Export { reads, tenant, filter, after, up_to };
+            let export = Export {
+                epoch: reads.history.epochs().current().number,
+                reads,
+                tenant,
+                filter,
+                after,
+                up_to,
+            };
             return Ok(EventsResponse::Events(EventContent::Lines(export)));
         }
         let limit = limit.0.map_or(LIMIT_DEFAULT, |limit| limit.0);

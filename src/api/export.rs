@@ -27,6 +27,8 @@ pub struct Export {
     pub filter: Filter,
     pub after: i64,
     pub up_to: i64,
+    /// The epoch in which it was fixed.
+    pub epoch: i64,
 }
 
 impl Payload for Export {
@@ -59,6 +61,10 @@ impl Export {
             })?;
             self.after = page.next;
             let epochs = self.reads.history.epochs();
+            // What was sent and what follows would be of two histories.
+            if epochs.current().number != self.epoch {
+                return Err(io::Error::other("a new epoch began"));
+            }
             let mut lines = String::new();
             for event in &page.events {
                 lines += &event.to_json(&epochs);
@@ -76,7 +82,7 @@ impl Export {
     }
 
     async fn page(&self) -> Result<Listed, ReadError> {
-        let Self { reads, tenant, filter, after, up_to } = self;
+        let Self { reads, tenant, filter, after, up_to, .. } = self;
         reads.reader.list(&reads.pool, tenant, (*after, *up_to), filter, PAGE_EVENTS).await
     }
 }

@@ -53,7 +53,9 @@ impl Readiness {
             return (StatusCode::SERVICE_UNAVAILABLE, "database-behind");
         }
         let models = [&self.history.inbox, &self.history.timers, &self.history.delivery];
-        if models.iter().any(|model| model.get() < self.head_at_start) {
+        // A failover may have made the log shorter than it was then.
+        let wanted = self.head_at_start.min(self.history.head.get());
+        if models.iter().any(|model| model.get() < wanted) {
             return (StatusCode::SERVICE_UNAVAILABLE, "starting");
         }
         match mirror {

@@ -13,6 +13,7 @@ use tidings_projections::inbox::{self, Page, PageQuery, Shown};
 use tidings_projections::log::Cursor;
 
 use super::credentials::{Anyone, Caller};
+use super::next::Next;
 use super::parameter::{Before, Header, Limit, Parameter, Query};
 use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_user};
@@ -84,7 +85,7 @@ impl From<State> for Shown {
 struct InboxPage {
     items: Vec<InboxItem>,
     /// Pass it as `before` for the next page; null at the end.
-    next: Option<String>,
+    next: Next,
     /// Active items that are not read.
     unread: i64,
     /// Active items that are not seen.
@@ -188,7 +189,7 @@ fn wire_page(reads: &Reads, page: Page) -> Result<InboxPage, Problem> {
     let items: Result<Vec<InboxItem>, _> = page.items.iter().map(item).collect();
     Ok(InboxPage {
         items: items.map_err(|error| Problem::internal(&error))?,
-        next: page.next.map(Before::next),
+        next: Next(page.next.map(Before::next)),
         unread: page.counts.unread,
         unseen: page.counts.unseen,
         cursor: reads.cursor(page.position),

@@ -10,6 +10,7 @@ mod export;
 mod health;
 mod inbox;
 mod live;
+mod next;
 mod notification_list;
 mod notifications;
 mod origins;

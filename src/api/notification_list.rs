@@ -13,6 +13,7 @@ use tidings_projections::delivery::{self, Life, ListQuery, Listed};
 use tidings_projections::log::Recorded;
 use tidings_projections::notification::Overview;
 
+use super::next::Next;
 use super::parameter::{Before, Parameter};
 use super::problem::{Kind, Problem};
 use super::reads::Reads;
@@ -60,7 +61,7 @@ impl From<NotificationStatus> for Life {
 pub struct NotificationPage {
     notifications: Vec<Notification>,
     /// Pass it as `before` for the next page; null at the end.
-    next: Option<String>,
+    next: Next,
     cursor: String,
 }
 
@@ -69,7 +70,7 @@ pub async fn page(reads: &Reads, tenant: &Tenant, query: &ListQuery) -> Result<N
     let listed = delivery::list(&reads.pool, tenant.as_str(), query).await?;
     Ok(NotificationPage {
         notifications: notifications(reads, &listed).await?,
-        next: listed.next.map(Before::next),
+        next: Next(listed.next.map(Before::next)),
         cursor: reads.cursor(listed.position),
     })
 }

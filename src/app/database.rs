@@ -42,7 +42,8 @@ pub async fn open(connect: &PgConnectOptions, connections_max: u32) -> Result<Pg
     let connect = connect
         .clone()
         .application_name("tidings")
-        .options([("jit", "off"), ("statement_timeout", STATEMENT_TIMEOUT)]);
+        // Plans are cached while the tables are small, and must hold when they are large.
+        .options([("jit", "off"), ("enable_seqscan", "off"), ("statement_timeout", STATEMENT_TIMEOUT)]);
     let pool = PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_TIMEOUT)

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidings_domain::notification::{Action, Category};
 use tidings_domain::{NotificationId, UserId};
-use tidings_projections::inbox;
+use tidings_projections::inbox::{self, QueryError};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -93,7 +93,12 @@ impl Commands {
                 break;
             }
         }
-        self.finish_bulk(context, done).await
+        // What a parked recipient has is not known, so the answer would be wrong, and with a key for ever.
+        match inbox::standing(&self.pool, owner.0, owner.1).await {
+            Ok(_) => self.finish_bulk(context, done).await,
+            Err(QueryError::Parked) => Err(CommandError::Behind(up_to)),
+            Err(QueryError::Database(error)) => Err(error.into()),
+        }
     }
 
     async fn mark_chunk(

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tidings_domain::NotificationId;
 
-use super::{CommandError, Commands, Context, Done};
+use super::{CommandError, Commands, Context, DEADLINE, Done};
 use crate::auth::Principal;
 use crate::log::{Answer, Record};
 
@@ -81,7 +81,7 @@ impl Commands {
         parts: std::ops::RangeInclusive<i32>,
     ) -> Result<HashMap<i32, Answer>, CommandError> {
         let Some(key) = &context.idempotency else { return Ok(HashMap::new()) };
-        let rows: Vec<AnswerRow> = sqlx::query_as(
+        let rows = sqlx::query_as(
             "SELECT part, request_hash, status, result, position FROM idempotency
               WHERE tenant = $1 AND principal = $2 AND key = $3 AND part BETWEEN $4 AND $5",
         )
@@ -90,8 +90,9 @@ impl Commands {
         .bind(&key.key)
         .bind(parts.start())
         .bind(parts.end())
-        .fetch_all(&self.pool)
-        .await?;
+        .fetch_all(&self.pool);
+        let rows: Vec<AnswerRow> =
+            tokio::time::timeout(DEADLINE, rows).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
         let answer = |(part, request_hash, status, result, position)| {
             (part, Answer { request_hash, status, result, position })
         };

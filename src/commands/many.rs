@@ -85,7 +85,8 @@ impl Commands {
             if open.is_empty() {
                 break;
             }
-            let loaded = self.load(&open).await?;
+            let loaded = tokio::time::timeout_at(deadline, self.load(&open)).await;
+            let loaded = loaded.unwrap_or(Err(CommandError::Append(AppendError::Expired)))?;
             // Keys are fetched for all together; only then is the order of the log decided.
             let jobs = open.iter().map(async |item| {
                 let mut job = self.prepare(context, item, loaded.get(&item.id), deadline).await?;

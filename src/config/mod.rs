@@ -27,8 +27,9 @@ const ROOT_API_KEY_CHARACTERS_MIN: usize = 32;
 const JWT_SECRET_BYTES_MIN: usize = 32;
 const DATABASE_CONNECTIONS: Numbers = Numbers { default: 10, max: 500, expected: "a number from 1 to 500" };
 const CONNECTIONS_PER_USER: Numbers = Numbers { default: 5, max: 1_000, expected: "a number from 1 to 1000" };
-/// The HTTP library announces itself at `info`; we do that ourselves.
-const LOG_LEVEL_DEFAULT: &str = "info,poem=warn";
+/// The HTTP library announces itself at `info`, which we do ourselves; the database library prints statements that are slow
+/// in full, and every notice of the server.
+const LOG_LEVEL_DEFAULT: &str = "info,poem=warn,sqlx=error";
 
 /// The settings as flags. Each is also an environment variable, a file named by the variable with `_FILE` behind it, and a key of
 /// `tidings.toml`; the first of these that is there counts.
@@ -81,7 +82,7 @@ pub struct Flags {
     /// How log lines look, text or json [env: TIDINGS_LOG_FORMAT] [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
-    /// What is logged, as info or info,tidings=debug [env: TIDINGS_LOG_LEVEL] [default: info,poem=warn]
+    /// What is logged, as info or info,tidings=debug [env: TIDINGS_LOG_LEVEL] [default: info,poem=warn,sqlx=error]
     #[arg(long, value_name = "LEVELS")]
     pub log_level: Option<String>,
 }

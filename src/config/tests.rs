@@ -36,7 +36,7 @@ fn nothing_set_gives_the_defaults() {
     assert_eq!(config.data_dir, Path::new("./data"));
     assert_eq!((config.database_connections_max, config.log_format), (10, LogFormat::Text));
     assert_eq!(config.connections_per_user, 5);
-    assert_eq!(config.log_level, "info,poem=warn");
+    assert_eq!(config.log_level, "info,poem=warn,sqlx=error");
     assert!(config.allowed_origins.is_empty());
     assert!(config.database_url.is_none() && config.redis_url.is_none());
     assert!(config.root_api_key.is_none() && config.jwt_secret.is_none() && config.master_key.is_none());

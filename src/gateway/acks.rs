@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tidings_domain::NotificationId;
 use tidings_domain::notification::{Action, Channel, Outcome};
-use tidings_projections::inbox;
+use tidings_projections::inbox::{self, QueryError};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -110,8 +110,13 @@ async fn record(reader: Reader, mut after: i64, up_to: i64) -> i64 {
 
 async fn record_page(reader: &Reader, after: i64, up_to: i64) -> Result<i64, CommandError> {
     let pool = &reader.gateway.pool;
-    if inbox::checkpoint(pool).await?.position < up_to {
-        return Err(CommandError::Unavailable("a crash rewound the inbox, which is folded again".into()));
+    match inbox::standing(pool, &reader.owner.tenant, &reader.owner.user_id).await {
+        Ok(standing) if standing.position >= up_to => {}
+        Ok(_) => {
+            return Err(CommandError::Unavailable("a crash rewound the inbox, which is folded again".into()));
+        }
+        Err(QueryError::Parked) => return Err(CommandError::Unavailable(QueryError::Parked.to_string())),
+        Err(QueryError::Database(error)) => return Err(error.into()),
     }
     let changes = inbox::changes_of(pool, reader.owner.pair(), (after, up_to), PAGE).await?;
     let complete = (changes.len() as i64) < PAGE;

@@ -53,6 +53,7 @@ impl Feed {
     pub async fn run(mut self) {
         let mut at = At { position: self.hub.position(), ..At::default() };
         let mut epochs = self.history.watch();
+        let mut epoch = epochs.borrow_and_update().current().number;
         let mut stream = Stream::default();
         let mut trouble = Trouble::default();
         // While this node commits the inbox itself, nothing in the stream is news to it.
@@ -61,9 +62,14 @@ impl Feed {
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if epochs.has_changed().unwrap_or(false) {
-                let first_position = epochs.borrow_and_update().current().first_position;
-                at.position = at.position.min(first_position - 1);
-                self.hub.begin_epoch(first_position);
+                let known = epochs.borrow_and_update().clone();
+                // Several may have begun since the last look; what was shown is in doubt from the first of them on.
+                if let Some(first_position) = known.fork_after(epoch) {
+                    // The generations of another history mean nothing in this one.
+                    at = At { position: at.position.min(first_position - 1), ..At::default() };
+                    self.hub.begin_epoch(first_position);
+                }
+                epoch = known.current().number;
             }
             let news = tokio::select! {
                 biased;

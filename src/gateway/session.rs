@@ -72,14 +72,15 @@ impl Session {
         if gateway.hub.is_draining() {
             return Err(Close::GoingAway);
         }
+        let tap = gateway.hub.tap(join.owner, clock::new_uuid());
+        let place = gateway.places.take(&tap, join.goes_on_from).await?;
+        // After the tap: of an epoch that begins from here on, the tap brings word.
         let presented = match join.cursor {
             Some(cursor) => Some(gateway.history.resolve(&gateway.pool, cursor).await.map_err(unavailable)?),
             None => None,
         };
         let lost = presented == Some(Err(CursorError::EpochLost));
         let resume_at = presented.and_then(Result::ok);
-        let tap = gateway.hub.tap(join.owner, clock::new_uuid());
-        let place = gateway.places.take(&tap, join.goes_on_from).await?;
         let joined = tap.position.max(resume_at.unwrap_or(0));
         let standing = wait_for_inbox(&gateway, tap.owner(), joined).await?;
         // What was shown below `valid_from` may have been wrong.
@@ -232,7 +233,7 @@ impl Session {
                     }
                     frames.push(Box::pin(self.reset(EPOCH_LOST, 0)).await?);
                 }
-                Queued::GenerationBegan { generation } if self.generation < *generation => {
+                Queued::GenerationBegan { generation } if self.generation != *generation => {
                     if !frames.is_empty() {
                         return Ok(frames);
                     }

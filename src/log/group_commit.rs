@@ -144,10 +144,21 @@ impl PersistedEventRepository for GroupCommit {
         if CALL.try_with(|call| call.fresh).unwrap_or(false) {
             return Ok(Vec::new());
         }
-        let mut events = Vec::new();
-        for event in self.inner.get_events::<A>(aggregate_id).await? {
-            events.push(self.open(event).await?);
-        }
+        let load = async {
+            let mut events = Vec::new();
+            for event in self.inner.get_events::<A>(aggregate_id).await? {
+                events.push(self.open(event).await?);
+            }
+            Ok(events)
+        };
+        // A database that hangs answers nothing, not even that its own time limit has passed.
+        let deadline = CALL.try_with(|call| call.deadline).ok();
+        let events = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, load)
+                .await
+                .unwrap_or_else(|_| Err(unknown(sqlx::Error::PoolTimedOut)))?,
+            None => load.await?,
+        };
         if let Some(first) = events.first() {
             let _ = CALL.try_with(|call| call.learn_recipient(first));
         }

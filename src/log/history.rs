@@ -109,8 +109,8 @@ impl History {
         // Several may have learned of it at once; one forgets and tells.
         self.epochs.send_if_modified(|known| {
             let begins = current.number > known.current().number;
-            if begins {
-                let (epoch, first_position) = (current.number, current.first_position);
+            if let Some(first_position) = epochs.fork_after(known.current().number) {
+                let epoch = current.number;
                 tracing::warn!(epoch, first_position, "a new epoch began");
                 self.keys.clear();
                 self.tail.clear();

@@ -36,6 +36,7 @@ mod socket_end;
 mod socket_limit;
 mod socket_moves;
 mod socket_orders;
+mod socket_slow;
 mod stream;
 mod support;
 mod timers;

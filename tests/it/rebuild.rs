@@ -93,7 +93,7 @@ async fn a_table_damaged_by_hand_is_found_and_whoever_it_concerns_starts_over() 
     let (mut bob, _) = Socket::of(&service, "bob").await;
     let mut sql = service.sql().await;
     for damage in [
-        "UPDATE inbox_v1.counters SET unread = 41 WHERE user_id = 'alice'",
+        "UPDATE inbox_v1.counters SET unread = 41, position = position + 1000000 WHERE user_id = 'alice'",
         "DELETE FROM inbox_v1.items WHERE user_id = 'alice'",
         "UPDATE inbox_v1.changes SET unread = 7 WHERE user_id = 'alice'",
     ] {
@@ -145,6 +145,9 @@ async fn an_event_that_cannot_be_applied_parks_its_recipient_alone_until_a_redri
         let refused = service.get(path).await;
         assert_eq!(refused.problem(503), "projection-behind");
     }
+    let read_all = "/v1/users/alice/inbox/read-all";
+    let refused = service.post_keyed(read_all, &json!({}), "once").await;
+    assert_eq!(refused.problem(503), "projection-behind", "not half of it");
     assert_eq!(alice.frame("closing").await["code"], 4001);
     alice.expect_close(4001).await;
     let waiting = Socket::open(&service, "user_id=alice", &[("x-api-key", &service.root_key())]).await;
@@ -156,6 +159,7 @@ async fn an_event_that_cannot_be_applied_parks_its_recipient_alone_until_a_redri
     let redriven = service.post("/v1/projections/inbox/redrive", &Value::Null).await.expect(200).json();
     assert_eq!(redriven, json!({"redriven": 1, "parked": 0}));
     assert_eq!(projection(&service, "inbox").await["parked"], 0);
+    service.post_keyed(read_all, &json!({}), "once").await.expect(200);
     assert_eq!(service.counts("alice").await, (0, 0));
     assert!(service.inbox("alice", "").await["items"][0]["read_at"].is_string());
     service.audit(&mut sql, &["alice", "bob"]).await;

@@ -78,6 +78,11 @@ impl Epochs {
         *self.0.last().expect("a log has at least one epoch")
     }
 
+    /// The first position at which histories may differ for somebody who knows the epochs up to `known`.
+    pub fn fork_after(&self, known: i64) -> Option<i64> {
+        self.0.iter().filter(|epoch| epoch.number > known).map(|epoch| epoch.first_position).min()
+    }
+
     /// The one cursor of a position: that of the epoch it was written in.
     pub fn cursor(&self, position: i64) -> Cursor {
         let epoch = self.0.iter().rev().find(|e| e.first_position <= position).unwrap_or(&self.0[0]);
@@ -130,6 +135,14 @@ mod tests {
         for (position, epoch) in named {
             assert_eq!(epochs().cursor(position), Cursor { epoch, position });
         }
+    }
+
+    #[test]
+    fn several_epochs_learned_at_once_fork_where_the_first_of_them_began() {
+        assert_eq!(epochs().fork_after(400), None);
+        assert_eq!(epochs().fork_after(300), Some(80));
+        assert_eq!(epochs().fork_after(100), Some(51));
+        assert_eq!(epochs().fork_after(0), Some(1));
     }
 
     #[test]

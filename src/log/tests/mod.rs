@@ -94,10 +94,15 @@ impl Bench {
 
     /// Every position of the log; panics on a hole.
     async fn positions(&self) -> usize {
-        let positions: Vec<i64> = sqlx::query_scalar("SELECT position FROM events ORDER BY position")
-            .fetch_all(&self.pool)
-            .await
-            .unwrap();
+        // A server that was just killed under a test comes back in a moment.
+        let deadline = in_seconds(20);
+        let positions: Vec<i64> = loop {
+            let positions = sqlx::query_scalar("SELECT position FROM events ORDER BY position");
+            match positions.fetch_all(&self.pool).await {
+                Ok(positions) => break positions,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+        };
         assert!(positions.iter().copied().eq(1..=positions.len() as i64), "a hole in {positions:?}");
         let head: i64 =
             sqlx::query_scalar("SELECT position FROM log_head").fetch_one(&self.pool).await.unwrap();

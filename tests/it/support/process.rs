@@ -24,7 +24,8 @@ pub fn tidings(word: &str, folder: &Path, settings: &[(String, String)]) -> Comm
         .current_dir(folder)
         .env("TIDINGS_LISTEN", "127.0.0.1:0")
         .env("TIDINGS_DATA_DIR", data_dir(folder))
-        .env("TIDINGS_LOG_LEVEL", "warn")
+        // The database library warns of connections that end with their server.
+        .env("TIDINGS_LOG_LEVEL", "warn,sqlx=error")
         // Tests of something else than the limit open as many as they like.
         .env("TIDINGS_CONNECTIONS_PER_USER", "1000")
         .envs(settings.iter().cloned())
