@@ -19,6 +19,9 @@ async fn a_service_with_many_sockets_sends_them_away_one_after_the_other_and_soo
     let id = service.create("user-0").await;
     sockets[0].event("notification.created").await;
     sockets[0].send(json!({"type": "read", "id": id}).to_string()).await;
+    // Frames are taken in order: the answer to this one says that the command was received.
+    sockets[0].send(json!({"type": "ping"}).to_string()).await;
+    sockets[0].frames_to_sync().await;
 
     let asked = Instant::now();
     service.ask_to_end();
