@@ -13,7 +13,7 @@ use crate::auth::{Authenticator, Denied, Principal};
 
 /// Which credentials an operation accepts.
 pub trait Credentials: Send {
-    fn check(request: &Request) -> Result<Principal, Problem>;
+    fn check(request: &Request) -> impl Future<Output = Result<Principal, Problem>> + Send;
     fn schemes() -> Vec<&'static str>;
     fn register(registry: &mut Registry);
 }
@@ -37,19 +37,19 @@ const API_KEY: &str = "ApiKey";
 const BEARER: &str = "Bearer";
 
 /// Checks what the request shows: the API key wins where both are there.
-pub fn check(request: &Request) -> Result<Principal, Denied> {
+pub async fn check(request: &Request) -> Result<Principal, Denied> {
     let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
     let bearer = text("authorization").map(|value| match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
         _ => "",
     });
     let authenticator = request.data::<Arc<Authenticator>>().ok_or(Denied::Missing)?;
-    authenticator.check(text("x-api-key"), bearer)
+    authenticator.check(text("x-api-key"), bearer).await
 }
 
 /// What comes before every operation: the caller may ask for it, and asks for nothing it does not know.
-pub fn admit<C: Credentials>(request: &Request) -> Result<Principal, Problem> {
-    let principal = C::check(request)?;
+pub async fn admit<C: Credentials>(request: &Request) -> Result<Principal, Problem> {
+    let principal = C::check(request).await?;
     closed::check(request)?;
     Ok(principal)
 }
@@ -86,8 +86,8 @@ fn register_bearer(registry: &mut Registry) {
 }
 
 impl Credentials for Anyone {
-    fn check(request: &Request) -> Result<Principal, Problem> {
-        Ok(check(request)?)
+    async fn check(request: &Request) -> Result<Principal, Problem> {
+        Ok(check(request).await?)
     }
 
     fn schemes() -> Vec<&'static str> {
@@ -101,8 +101,8 @@ impl Credentials for Anyone {
 }
 
 impl Credentials for Service {
-    fn check(request: &Request) -> Result<Principal, Problem> {
-        let principal = check(request)?;
+    async fn check(request: &Request) -> Result<Principal, Problem> {
+        let principal = check(request).await?;
         principal.require_service()?;
         Ok(principal)
     }
@@ -117,8 +117,8 @@ impl Credentials for Service {
 }
 
 impl Credentials for Root {
-    fn check(request: &Request) -> Result<Principal, Problem> {
-        let principal = check(request)?;
+    async fn check(request: &Request) -> Result<Principal, Problem> {
+        let principal = check(request).await?;
         principal.require_root()?;
         Ok(principal)
     }
@@ -150,6 +150,6 @@ impl<'a, C: Credentials> ApiExtractor<'a> for Caller<C> {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        Ok(Self { principal: admit::<C>(request)?, credentials: PhantomData })
+        Ok(Self { principal: admit::<C>(request).await?, credentials: PhantomData })
     }
 }

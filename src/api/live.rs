@@ -25,7 +25,7 @@ const BEARER_SUBPROTOCOL: &str = "bearer.";
 
 /// `GET /v1/ws`. Only a foreign origin is refused before the upgrade; a browser cannot see any other status.
 #[handler]
-pub fn open_socket(
+pub async fn open_socket(
     request: &Request,
     socket: WebSocket,
     gateway: Data<&Arc<Gateway>>,
@@ -35,7 +35,7 @@ pub fn open_socket(
         return Err(Problem::new(Kind::Forbidden, "sockets are not open to this origin"));
     }
     let hello = Box::new(Hello {
-        shown: shown(request, &gateway),
+        shown: shown(request, &gateway).await,
         query: socket_query(request).map_err(|_| Close::BadRequest),
     });
     let gateway = gateway.clone();
@@ -51,15 +51,15 @@ pub fn open_socket(
 }
 
 /// The first credentials there are: headers, the subprotocol, a ticket.
-fn shown(request: &Request, gateway: &Gateway) -> Shown {
-    match credentials::check(request) {
+async fn shown(request: &Request, gateway: &Gateway) -> Shown {
+    match credentials::check(request).await {
         Err(Denied::Missing) => {}
         checked => return Shown::Checked(checked),
     }
     let named = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let named = named.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     if let Some(token) = named.filter_map(|name| name.trim().strip_prefix(BEARER_SUBPROTOCOL)).next() {
-        return Shown::Checked(gateway.authenticator.check_token(token));
+        return Shown::Checked(gateway.authenticator.check_token(token).await);
     }
     match parameter::query(request, "ticket") {
         Ok(Some(ticket)) => Shown::Ticket(ticket),
@@ -103,7 +103,7 @@ pub async fn open_stream(
     gateway: Data<&Arc<Gateway>>,
     reads: Data<&Arc<Reads>>,
 ) -> Result<Response, Problem> {
-    let principal = credentials::check(request)?;
+    let principal = credentials::check(request).await?;
     let user = parse_user(user_id)?;
     principal.require_access_to(&user)?;
     closed::check_names(request, &["cursor", "connection_id"])?;

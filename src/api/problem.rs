@@ -230,6 +230,7 @@ impl From<Denied> for Problem {
             Denied::Missing | Denied::UnknownKey | Denied::UnknownTicket | Denied::Token(_) => {
                 Kind::Unauthorized
             }
+            Denied::Unavailable(_) => Kind::Unavailable,
             Denied::ServiceOnly | Denied::RootOnly | Denied::AnotherUser => Kind::Forbidden,
         };
         Self::new(kind, denied.to_string())

@@ -94,7 +94,7 @@ impl<'a, C: Credentials, B: CommandBody> ApiExtractor<'a> for Command<C, B> {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let principal = admit::<C>(request)?;
+        let principal = admit::<C>(request).await?;
         let backend = request.data::<Arc<Backend>>().cloned();
         let backend = backend.ok_or_else(|| Problem::new(Kind::Internal, "the service is not wired"))?;
         Ok(Self {

@@ -37,6 +37,9 @@ pub enum Denied {
     Missing,
     #[error("the API key is not known")]
     UnknownKey,
+    /// Neither good nor bad: what knows it cannot be asked.
+    #[error("the credentials cannot be checked now: {0}")]
+    Unavailable(&'static str),
     #[error("the ticket is not known: it counts once, and for 30 seconds")]
     UnknownTicket,
     /// Why a token is not accepted is said in general terms only.
@@ -129,19 +132,19 @@ impl Authenticator {
     }
 
     /// The API key wins where both are shown.
-    pub fn check(&self, api_key: Option<&str>, bearer: Option<&str>) -> Result<Principal, Denied> {
+    pub async fn check(&self, api_key: Option<&str>, bearer: Option<&str>) -> Result<Principal, Denied> {
         match (api_key, bearer) {
-            (Some(key), _) => self.check_key(key),
-            (None, Some(token)) => self.check_token(token),
+            (Some(key), _) => self.check_key(key).await,
+            (None, Some(token)) => self.check_token(token).await,
             (None, None) => Err(Denied::Missing),
         }
     }
 
-    pub fn check_token(&self, token: &str) -> Result<Principal, Denied> {
+    pub async fn check_token(&self, token: &str) -> Result<Principal, Denied> {
         self.tokens.as_ref().ok_or(Denied::Token("no token is accepted here"))?.check(token)
     }
 
-    fn check_key(&self, key: &str) -> Result<Principal, Denied> {
+    async fn check_key(&self, key: &str) -> Result<Principal, Denied> {
         if self.root_key_sha256 == Some(sha256(key)) {
             Ok(Principal::Service { tenant: Tenant::default_tenant(), key_id: ROOT_KEY_ID.into() })
         } else {

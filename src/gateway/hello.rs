@@ -41,15 +41,23 @@ impl Shown {
     pub async fn check(self, gateway: &Gateway) -> Result<Option<Principal>, Close> {
         match self {
             Self::Nothing => Ok(None),
-            Self::Checked(checked) => checked.map(Some).map_err(|_| Close::Unauthorized),
+            Self::Checked(checked) => checked.map(Some).map_err(refused),
             Self::Ticket(secret) => match gateway.tickets.redeem(&secret).await {
-                Ok(redeemed) => redeemed.map(Some).map_err(|_| Close::Unauthorized),
+                Ok(redeemed) => redeemed.map(Some).map_err(refused),
                 Err(error) => {
                     tracing::warn!(%error, "a ticket cannot be looked up");
                     Err(Close::GoingAway)
                 }
             },
         }
+    }
+}
+
+/// Credentials that are not good; or the client comes back when that can be told.
+pub fn refused(denied: Denied) -> Close {
+    match denied {
+        Denied::Unavailable(_) => Close::GoingAway,
+        _ => Close::Unauthorized,
     }
 }
 

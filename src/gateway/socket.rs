@@ -13,7 +13,7 @@ use super::acks::{Acks, Reader};
 use super::allowance::Allowance;
 use super::expiry::{Due, Expiry};
 use super::frame::{Close, Frame};
-use super::hello::{Hello, Query};
+use super::hello::{Hello, Query, refused};
 use super::inbound::{self, Inbound};
 use super::orders::{Ordered, Orders};
 use super::pulse::{Beat, Pulse};
@@ -115,8 +115,8 @@ async fn introduce(
         let Inbound::Auth { token: Ok(token), reference } = inbound else {
             return Err(End::Close(Close::Unauthorized));
         };
-        let principal = gateway.authenticator.check_token(&token);
-        return principal.map(|it| (it, reference)).map_err(|_| End::Close(Close::Unauthorized));
+        let principal = gateway.authenticator.check_token(&token).await;
+        return principal.map(|it| (it, reference)).map_err(|denied| End::Close(refused(denied)));
     }
 }
 
@@ -241,7 +241,7 @@ impl Live {
         self.pulse.hear(Instant::now());
         let answer = match understand(message, &mut self.allowance)? {
             Some(Inbound::Ping) => self.session.sync_or_owe(),
-            Some(Inbound::Auth { token, reference }) => self.renew(token, reference.as_deref()),
+            Some(Inbound::Auth { token, reference }) => self.renew(token, reference.as_deref()).await,
             Some(Inbound::Ack(cursor)) => {
                 self.acks.take(&self.session, cursor, Instant::now());
                 None
@@ -260,18 +260,8 @@ impl Live {
     }
 
     /// Another token for the same user. Until there is a good one, the old one counts.
-    fn renew(&mut self, token: Result<String, Problem>, reference: Option<&str>) -> Option<Frame> {
-        let authenticator = &self.reader.gateway.authenticator;
-        let renewed = token.and_then(|token| {
-            let principal = authenticator.check_token(&token)?;
-            let owner = Query::default().owner(&principal);
-            if owner.as_ref() == Ok(&self.reader.owner) {
-                Ok(principal)
-            } else {
-                Err(Denied::AnotherUser.into())
-            }
-        });
-        match renewed {
+    async fn renew(&mut self, token: Result<String, Problem>, reference: Option<&str>) -> Option<Frame> {
+        match self.renewed(token).await {
             Ok(principal) => {
                 self.expiry = Expiry::of(&principal);
                 self.reader.principal = principal;
@@ -280,6 +270,12 @@ impl Live {
             // Said in any case: whoever does not hear of it is cut off later, and does not know why.
             Err(problem) => Some(Frame::error(reference, &problem.to_json())),
         }
+    }
+
+    async fn renewed(&self, token: Result<String, Problem>) -> Result<Principal, Problem> {
+        let principal = self.reader.gateway.authenticator.check_token(&token?).await?;
+        let owner = Query::default().owner(&principal);
+        if owner.as_ref() == Ok(&self.reader.owner) { Ok(principal) } else { Err(Denied::AnotherUser.into()) }
     }
 
     /// Feeds several, then flushes once: one write to the network for all of them.
