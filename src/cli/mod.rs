@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app::{self, App};
 use crate::config::{self, Config, Flags, MasterKey, read_config_file, unknown_variables};
 use crate::replay::{self, Moment};
-use crate::{api, auth, clock, read_models, telemetry};
+use crate::{api, auth, bench, clock, read_models, telemetry};
 use beside::Beside;
 
 /// Self-hosted, event-sourced notifications.
@@ -41,6 +41,8 @@ enum Word {
     Epoch(EpochWord),
     /// Print the OpenAPI document
     Openapi,
+    /// Measure what the service carries on this machine
+    Bench(bench::BenchArgs),
 }
 
 #[derive(Args)]
@@ -114,6 +116,10 @@ impl Cli {
             Word::Replay(args) => replay(args).await,
             Word::Rebuild(args) => rebuild(args).await,
             Word::Token(args) => token(args),
+            Word::Bench(args) => {
+                raise_open_files_limit();
+                bench::run(args).await.map_err(failure)
+            }
             Word::Openapi => {
                 println!("{}", api::document().trim_end());
                 Ok(())

@@ -26,7 +26,8 @@ const ROOT_API_KEY_CHARACTERS_MIN: usize = 32;
 /// RFC 7518, section 3.2: a key for HS256 is at least as long as the hash.
 const JWT_SECRET_BYTES_MIN: usize = 32;
 const DATABASE_CONNECTIONS: Numbers = Numbers { default: 10, max: 500, expected: "a number from 1 to 500" };
-const CONNECTIONS_PER_USER: Numbers = Numbers { default: 5, max: 1_000, expected: "a number from 1 to 1000" };
+const CONNECTIONS_PER_USER: Numbers =
+    Numbers { default: 5, max: 100_000, expected: "a number from 1 to 100000" };
 /// The HTTP library announces itself at `info`, which we do ourselves; the database library prints statements that are slow
 /// in full, and every notice of the server.
 const LOG_LEVEL_DEFAULT: &str = "info,poem=warn,sqlx=error";
@@ -76,7 +77,7 @@ pub struct Flags {
     /// Connections to Postgres at most, 1 to 500 [env: TIDINGS_DATABASE_CONNECTIONS_MAX] [default: 10]
     #[arg(long, value_name = "NUMBER")]
     pub database_connections_max: Option<String>,
-    /// Open sockets and streams per user over all nodes at most, 1 to 1000 [env: TIDINGS_CONNECTIONS_PER_USER] [default: 5]
+    /// Open sockets and streams per user over all nodes at most, 1 to 100000 [env: TIDINGS_CONNECTIONS_PER_USER] [default: 5]
     #[arg(long, value_name = "NUMBER")]
     pub connections_per_user: Option<String>,
     /// How log lines look, text or json [env: TIDINGS_LOG_FORMAT] [default: text]

@@ -9,6 +9,7 @@ mod audit;
 mod auth;
 mod bad_input;
 mod batches;
+mod bench;
 mod bulk_marks;
 mod client;
 mod commands;
