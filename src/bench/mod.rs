@@ -14,6 +14,7 @@ mod usage;
 mod volume;
 
 use std::path::PathBuf;
+use std::pin::pin;
 
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -90,6 +91,8 @@ pub enum BenchError {
     NeedsOwn,
     #[error("this system does not say what a process uses")]
     NoUsage,
+    #[error("interrupted")]
+    Interrupted,
     #[error("only {arrived} of {wanted} frames arrived within {seconds} s")]
     Missing { arrived: u64, wanted: u64, seconds: u64 },
 }
@@ -159,7 +162,10 @@ impl What {
 }
 
 /// Measures what was asked for, prints it to standard output, and shows on standard error how far it is.
-pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
+///
+/// When `interrupted` comes, a service of its own ends in its own way before this does.
+pub async fn run(args: BenchArgs, interrupted: impl Future<Output = ()>) -> Result<(), BenchError> {
+    let mut interrupted = pin!(interrupted);
     if args.url.is_some() && args.what.needs_own() {
         return Err(BenchError::NeedsOwn);
     }
@@ -173,7 +179,10 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
                 Some(url) => Target::at(url, args.api_key.as_deref())?,
                 None => Target::start(args.folder.as_deref(), bench.sockets_of_one_user()).await?,
             };
-            let figures = bench.run(&target, &progress).await;
+            let figures = tokio::select! {
+                figures = bench.run(&target, &progress) => figures,
+                () = &mut interrupted => Err(BenchError::Interrupted),
+            };
             target.stop().await;
             progress.finish_and_clear();
             measurement.add(figures?);

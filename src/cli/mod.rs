@@ -118,7 +118,8 @@ impl Cli {
             Word::Token(args) => token(args),
             Word::Bench(args) => {
                 raise_open_files_limit();
-                bench::run(args).await.map_err(failure)
+                let mut shutdown = Shutdown::listen().map_err(failure)?;
+                bench::run(args, shutdown.requested()).await.map_err(failure)
             }
             Word::Openapi => {
                 println!("{}", api::document().trim_end());

@@ -1,8 +1,14 @@
 //! `tidings bench` measures a service of its own, or one that runs, and loses nothing on the way.
 
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::support::{Ended, Service, run_to_end, tidings};
+use crate::support::{Ended, PATIENCE, Service, lines_of, run_to_end, tidings};
 
 fn bench(arguments: &[&str]) -> Ended {
     let folder = tempfile::tempdir().unwrap();
@@ -69,6 +75,33 @@ async fn a_service_that_runs_is_measured_where_it_is() {
     assert!(positive(&seen, "durable creates"), "{seen}");
     let inbox = service.inbox("bench-0", "").await;
     assert_ne!(inbox["items"][0], Value::Null, "it was another service that was measured");
+}
+
+#[test]
+fn an_interrupted_measurement_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = tidings("bench", folder.path(), &[]);
+    command.args(["post", "--seconds", "600", "--folder"]).arg(folder.path());
+    let mut bench = command.stderr(Stdio::piped()).spawn().unwrap();
+    let errors = lines_of(bench.stderr.take().unwrap());
+    let data = when_listening(folder.path());
+    kill(Pid::from_raw(bench.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert_eq!(bench.wait().unwrap().code(), Some(1));
+    assert!(errors.iter().any(|line| line.contains("interrupted")));
+    assert!(!data.exists(), "its folder is still there");
+}
+
+/// The folder of its service, once that serves: the names of the generated secrets are the last it writes.
+fn when_listening(folder: &Path) -> PathBuf {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut folders = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        if let Some(found) = folders.find(|path| path.join("data/secrets/master_key").exists()) {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "its service did not start");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
