@@ -17,6 +17,7 @@ pub mod instant;
 pub mod json;
 pub mod log;
 pub mod mirror;
+pub mod outgoing;
 pub mod read_models;
 pub mod replay;
 pub mod telemetry;

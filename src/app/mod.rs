@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Origins, Parts, Readiness};
-use crate::auth::{Authenticator, Tickets, TokenRules};
+use crate::auth::{Authenticator, Jwks, Refresher, Tickets, TokenRules};
 use crate::commands::Commands;
 use crate::config::Config;
 use crate::embedded::{self, Embedded, EmbeddedError, Wanted};
@@ -81,8 +81,12 @@ pub struct App {
 
 impl App {
     /// Brings up what the configuration asks for. `config` has every secret by now; `embedded` are the
-    /// services that replace missing URLs.
-    pub async fn build(config: &Config, embedded: Option<Embedded>) -> Result<Self, StartError> {
+    /// services that replace missing URLs, `jwks` what it names.
+    pub async fn build(
+        config: &Config,
+        jwks: Option<(Jwks, Refresher)>,
+        embedded: Option<Embedded>,
+    ) -> Result<Self, StartError> {
         let started = embedded.as_ref();
         let database_url = config.database_url.as_ref().map(|url| url.expose());
         let database_url = database_url.or(started.and_then(Embedded::database_url)).unwrap_or_default();
@@ -98,13 +102,14 @@ impl App {
         migrate(&connect).await?;
         let master_key = MasterKey::new(*master_key.expose());
         master_key.check(&pool).await?;
-        Self::wire(config, acceptor, embedded, pool, connect, redis, master_key).await
+        let app = Self::wire(config, acceptor, jwks, pool, connect, redis, master_key).await?;
+        Ok(Self { embedded, ..app })
     }
 
     async fn wire(
         config: &Config,
         acceptor: NoDelay,
-        embedded: Option<Embedded>,
+        jwks: Option<(Jwks, Refresher)>,
         pool: PgPool,
         connect: PgConnectOptions,
         redis: redis::Client,
@@ -114,10 +119,8 @@ impl App {
         let reader = Reader::new(Codec::new(keys.clone()));
         let history = History::load(&pool, keys).await.map_err(StartError::Log)?;
         let (log, writer) = Writer::new(connect.clone(), history.clone());
-        let tokens = config.jwt_secret.as_ref().map(|secret| {
-            let (audience, issuer) = (config.jwt_audience.as_deref(), config.jwt_issuer.as_deref());
-            TokenRules::hs256(secret.expose(), audience, issuer)
-        });
+        let (jwks, refresher) = jwks.unzip();
+        let tokens = token_rules(config, jwks);
         let root_key = config.root_api_key.as_ref().map(|key| key.expose());
         let hub = Hub::default();
         let limit = config.connections_per_user as usize;
@@ -138,7 +141,11 @@ impl App {
         hub.start_at(reached.position);
         let (health, mirror_health) = watch::channel(Health::default());
         let site = Site { connect: connect.clone(), reader: reader.clone() };
-        let (tasks, watched) = Tasks::spawn(writer, connect, &gateway, keeper, reader.clone(), redis, health);
+        let (mut tasks, watched) =
+            Tasks::spawn(writer, connect, &gateway, keeper, reader.clone(), redis, health);
+        if let Some(refresher) = refresher {
+            tasks.follow(refresher.run());
+        }
         let read_models = ReadModels::new(site, pool.clone(), watched);
         let readiness = Readiness::new(history.clone(), mirror_health, read_models.clone());
         Ok(Self {
@@ -157,7 +164,7 @@ impl App {
                 readiness,
                 read_models,
             },
-            embedded,
+            embedded: None,
         })
     }
 
@@ -209,6 +216,20 @@ impl App {
         }
         result
     }
+}
+
+/// What end users' tokens are checked by.
+fn token_rules(config: &Config, jwks: Option<Jwks>) -> Option<TokenRules> {
+    let secret = config.jwt_secret.as_ref().map(|secret| secret.expose());
+    if secret.is_none() && jwks.is_none() {
+        return None;
+    }
+    if jwks.is_some() && config.jwt_audience.is_none() {
+        tracing::warn!(
+            "TIDINGS_JWKS is set without TIDINGS_JWT_AUDIENCE: whatever its issuer signs for other services is accepted here, too"
+        );
+    }
+    Some(TokenRules::new(secret, jwks, config.jwt_audience.as_deref(), config.jwt_issuer.as_deref()))
 }
 
 /// What it takes to read the log, for those who do nothing else.

@@ -83,6 +83,11 @@ impl Tasks {
         (Self { writer, timers, followers }, watched)
     }
 
+    /// One more loop, which can be stopped at any point.
+    pub fn follow(&mut self, follower: impl Future<Output = ()> + Send + 'static) {
+        self.followers.push(tokio::spawn(follower));
+    }
+
     /// Returns when one of the loops has ended, which only a panic does.
     pub async fn broken(&mut self) -> &'static str {
         let followers = futures_util::future::select_all(&mut self.followers);

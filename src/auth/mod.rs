@@ -1,9 +1,11 @@
 //! Who is asking. A service shows an API key and acts for its tenant; an end user shows a token and acts for
 //! himself alone.
 
+mod jwks;
 mod tickets;
 mod token;
 
+pub use jwks::{Jwks, JwksError, Location, Refresher};
 pub use tickets::{Ticket, Tickets};
 pub use token::{LEEWAY_SECONDS, TokenRules, issue};
 
@@ -141,7 +143,7 @@ impl Authenticator {
     }
 
     pub async fn check_token(&self, token: &str) -> Result<Principal, Denied> {
-        self.tokens.as_ref().ok_or(Denied::Token("no token is accepted here"))?.check(token)
+        self.tokens.as_ref().ok_or(Denied::Token("no token is accepted here"))?.check(token).await
     }
 
     async fn check_key(&self, key: &str) -> Result<Principal, Denied> {

@@ -1,10 +1,14 @@
-//! JSON Web Tokens (RFC 7519) of end users, signed with a shared secret (HS256).
+//! JSON Web Tokens (RFC 7519) of end users, signed with a shared secret (HS256) or by a key of the issuer's JWKS.
+//!
+//! The invariant: the secret checks HS256 and nothing else, the JWKS everything else and never HS256. So no public key is
+//! ever taken for a secret.
 
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use tidings_domain::{Tenant, UserId};
 
+use super::jwks::Jwks;
 use super::{Denied, Principal};
 
 /// Clocks of issuers may differ from ours by this much.
@@ -22,10 +26,12 @@ struct Claims {
     iss: Option<String>,
 }
 
-/// What a token must satisfy. The algorithm is fixed here, never taken from the token.
+/// What a token must satisfy.
 #[derive(Clone)]
 pub struct TokenRules {
-    key: DecodingKey,
+    secret: Option<DecodingKey>,
+    jwks: Option<Jwks>,
+    /// For HS256; the JWKS fixes its own algorithms.
     validation: Validation,
 }
 
@@ -39,7 +45,12 @@ struct Checked {
 
 impl TokenRules {
     /// `sub` and `exp` are always required, `aud` and `iss` where one is configured.
-    pub fn hs256(secret: &str, audience: Option<&str>, issuer: Option<&str>) -> Self {
+    pub fn new(
+        secret: Option<&str>,
+        jwks: Option<Jwks>,
+        audience: Option<&str>,
+        issuer: Option<&str>,
+    ) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = LEEWAY_SECONDS;
         validation.validate_nbf = true;
@@ -57,24 +68,41 @@ impl TokenRules {
             required.push("iss");
         }
         validation.set_required_spec_claims(&required);
-        Self { key: DecodingKey::from_secret(secret.as_bytes()), validation }
+        let secret = secret.map(|secret| DecodingKey::from_secret(secret.as_bytes()));
+        Self { secret, jwks, validation }
     }
 
-    pub fn check(&self, token: &str) -> Result<Principal, Denied> {
-        let claims = jsonwebtoken::decode::<Checked>(token, &self.key, &self.validation)
-            .map_err(|error| Denied::Token(reason(error.kind())))?
-            .claims;
-        let tenant = match claims.tenant {
-            Some(tenant) => Tenant::try_from(tenant).map_err(|_| Denied::Token("its tenant is malformed"))?,
-            None => Tenant::default_tenant(),
-        };
-        let user = UserId::try_from(claims.sub).map_err(|_| Denied::Token("its subject is no user id"))?;
-        Ok(Principal::User { tenant, user, expires_at_unix_seconds: Some(claims.exp) })
+    pub async fn check(&self, token: &str) -> Result<Principal, Denied> {
+        let header = jsonwebtoken::decode_header(token).map_err(refused)?;
+        // RFC 7515, section 4.1.11: what must be understood and is not, refuses the token.
+        if header.crit.is_some() {
+            return Err(Denied::Token("it has critical extensions"));
+        }
+        if header.alg.family() == AlgorithmFamily::Hmac {
+            let secret = self.secret.as_ref().ok_or(NOT_ACCEPTED)?;
+            return principal(token, secret, &self.validation);
+        }
+        let jwks = self.jwks.as_ref().ok_or(NOT_ACCEPTED)?;
+        let key = jwks.find(header.kid.as_deref(), header.alg).await?;
+        let validation = Validation { algorithms: vec![header.alg], ..self.validation.clone() };
+        principal(token, &key, &validation)
     }
 }
 
-fn reason(kind: &ErrorKind) -> &'static str {
-    match kind {
+const NOT_ACCEPTED: Denied = Denied::Token("its algorithm is not accepted");
+
+fn principal(token: &str, key: &DecodingKey, validation: &Validation) -> Result<Principal, Denied> {
+    let claims = jsonwebtoken::decode::<Checked>(token, key, validation).map_err(refused)?.claims;
+    let tenant = match claims.tenant {
+        Some(tenant) => Tenant::try_from(tenant).map_err(|_| Denied::Token("its tenant is malformed"))?,
+        None => Tenant::default_tenant(),
+    };
+    let user = UserId::try_from(claims.sub).map_err(|_| Denied::Token("its subject is no user id"))?;
+    Ok(Principal::User { tenant, user, expires_at_unix_seconds: Some(claims.exp) })
+}
+
+fn refused(error: jsonwebtoken::errors::Error) -> Denied {
+    Denied::Token(match error.kind() {
         ErrorKind::ExpiredSignature => "it has expired",
         ErrorKind::ImmatureSignature => "it is not valid yet",
         ErrorKind::InvalidAudience => "it is meant for another audience",
@@ -83,7 +111,7 @@ fn reason(kind: &ErrorKind) -> &'static str {
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => "its algorithm is not accepted",
         ErrorKind::InvalidSignature => "its signature does not match",
         _ => "it is malformed",
-    }
+    })
 }
 
 /// A token for `user`, for trying things out and for backends without a JWT library at hand.
@@ -121,27 +149,27 @@ mod tests {
             .expect("claims serialise")
     }
 
-    fn check(claims: &Value) -> Result<Principal, Denied> {
-        TokenRules::hs256(SECRET, None, None).check(&signed(claims))
+    async fn check(claims: &Value) -> Result<Principal, Denied> {
+        TokenRules::new(Some(SECRET), None, None, None).check(&signed(claims)).await
     }
 
-    #[test]
-    fn a_token_names_a_user_of_its_tenant() {
+    #[tokio::test]
+    async fn a_token_names_a_user_of_its_tenant() {
         let user = |tenant: &str| Principal::User {
             tenant: Tenant::try_from(tenant.to_owned()).expect("a tenant"),
             user: UserId::try_from("alice".to_owned()).expect("a user"),
             expires_at_unix_seconds: Some(LATER),
         };
-        assert_eq!(check(&json!({"sub": "alice", "exp": LATER})), Ok(user("default")));
-        assert_eq!(check(&json!({"sub": "alice", "exp": LATER, "tenant": "acme"})), Ok(user("acme")));
+        assert_eq!(check(&json!({"sub": "alice", "exp": LATER})).await, Ok(user("default")));
+        assert_eq!(check(&json!({"sub": "alice", "exp": LATER, "tenant": "acme"})).await, Ok(user("acme")));
         assert_eq!(
-            check(&json!({"sub": "alice", "exp": LATER, "aud": ["any"], "iss": "any"})),
+            check(&json!({"sub": "alice", "exp": LATER, "aud": ["any"], "iss": "any"})).await,
             Ok(user("default"))
         );
     }
 
-    #[test]
-    fn a_token_without_subject_or_expiry_or_with_bad_ones_is_refused() {
+    #[tokio::test]
+    async fn a_token_without_subject_or_expiry_or_with_bad_ones_is_refused() {
         for claims in [
             json!({"sub": "alice"}),
             json!({"exp": LATER}),
@@ -152,35 +180,40 @@ mod tests {
             json!({"sub": "alice", "exp": LATER, "nbf": LATER}),
             json!({"sub": "alice", "exp": LATER, "tenant": "No Tenant"}),
         ] {
-            assert!(matches!(check(&claims), Err(Denied::Token(_))), "{claims}");
+            assert!(matches!(check(&claims).await, Err(Denied::Token(_))), "{claims}");
         }
     }
 
-    #[test]
-    fn a_forged_token_is_refused_whatever_algorithm_it_names() {
-        let rules = TokenRules::hs256(SECRET, None, None);
+    #[tokio::test]
+    async fn a_forged_token_is_refused_whatever_algorithm_it_names() {
+        let rules = TokenRules::new(Some(SECRET), None, None, None);
         let claims = BASE64.encode(json!({"sub": "alice", "exp": LATER}).to_string());
         for header in [json!({"alg": "none"}), json!({"alg": "RS256"}), json!({"alg": "HS512"}), json!({})] {
             let token = format!("{}.{claims}.", BASE64.encode(header.to_string()));
-            assert!(rules.check(&token).is_err(), "{header}");
+            assert!(rules.check(&token).await.is_err(), "{header}");
         }
         let other = jsonwebtoken::encode(
             &Header::default(),
             &json!({"sub": "alice", "exp": LATER}),
             &EncodingKey::from_secret(b"another secret of thirty-two bytes or so"),
         );
-        assert_eq!(rules.check(&other.expect("encodes")), Err(Denied::Token("its signature does not match")));
+        assert_eq!(
+            rules.check(&other.expect("encodes")).await,
+            Err(Denied::Token("its signature does not match"))
+        );
         for garbage in ["", "a.b.c", "...", "\u{fffd}"] {
-            assert!(rules.check(garbage).is_err(), "{garbage}");
+            assert!(rules.check(garbage).await.is_err(), "{garbage}");
         }
     }
 
-    #[test]
-    fn audience_and_issuer_are_required_where_configured() {
-        let rules = TokenRules::hs256(SECRET, Some("tidings"), Some("idp"));
-        let check = |claims: Value| rules.check(&signed(&claims));
-        assert!(check(json!({"sub": "a", "exp": LATER, "aud": "tidings", "iss": "idp"})).is_ok());
-        assert!(check(json!({"sub": "a", "exp": LATER, "aud": ["x", "tidings"], "iss": "idp"})).is_ok());
+    #[tokio::test]
+    async fn audience_and_issuer_are_required_where_configured() {
+        let rules = TokenRules::new(Some(SECRET), None, Some("tidings"), Some("idp"));
+        let check = async |claims: Value| rules.check(&signed(&claims)).await;
+        assert!(check(json!({"sub": "a", "exp": LATER, "aud": "tidings", "iss": "idp"})).await.is_ok());
+        assert!(
+            check(json!({"sub": "a", "exp": LATER, "aud": ["x", "tidings"], "iss": "idp"})).await.is_ok()
+        );
         for claims in [
             json!({"sub": "a", "exp": LATER}),
             json!({"sub": "a", "exp": LATER, "aud": "other", "iss": "idp"}),
@@ -188,15 +221,15 @@ mod tests {
             json!({"sub": "a", "exp": LATER, "aud": "tidings"}),
             json!({"sub": "a", "exp": LATER, "iss": "idp"}),
         ] {
-            assert!(check(claims.clone()).is_err(), "{claims}");
+            assert!(check(claims.clone()).await.is_err(), "{claims}");
         }
     }
 
-    #[test]
-    fn an_issued_token_is_accepted() {
+    #[tokio::test]
+    async fn an_issued_token_is_accepted() {
         let user = UserId::try_from("alice".to_owned()).expect("a user");
         let token = issue(SECRET, &Tenant::default_tenant(), &user, LATER, (Some("tidings"), None));
-        let rules = TokenRules::hs256(SECRET, Some("tidings"), None);
-        assert!(rules.check(&token.expect("issues")).is_ok());
+        let rules = TokenRules::new(Some(SECRET), None, Some("tidings"), None);
+        assert!(rules.check(&token.expect("issues")).await.is_ok());
     }
 }

@@ -11,6 +11,7 @@ use tidings_projections::rebuild::{Report, Site};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{self, App};
+use crate::auth::Jwks;
 use crate::config::{self, Config, Flags, MasterKey, read_config_file, unknown_variables};
 use crate::replay::{self, Moment};
 use crate::{api, auth, bench, clock, read_models, telemetry};
@@ -144,6 +145,11 @@ fn load(settings: Settings) -> Result<Config, Failure> {
 async fn serve(mut config: Config) -> Result<(), Failure> {
     raise_open_files_limit();
     let mut shutdown = Shutdown::listen().map_err(failure)?;
+    // Before anything is started or touched: what is wrong with a file stops the start here.
+    let jwks = match config.jwks.clone() {
+        Some(location) => Some(Jwks::open(location).await.map_err(failure)?),
+        None => None,
+    };
     let embedded = tokio::select! {
         started = app::start_embedded(&config, true) => started.map_err(failure)?,
         () = shutdown.requested() => return Ok(()),
@@ -153,7 +159,7 @@ async fn serve(mut config: Config) -> Result<(), Failure> {
         complete_secrets(&mut config)?;
     }
     let app = tokio::select! {
-        built = App::build(&config, embedded) => built.map_err(failure)?,
+        built = App::build(&config, jwks, embedded) => built.map_err(failure)?,
         () = shutdown.requested() => return Ok(()),
     };
     println!("Tidings listens on http://{}", app.address());
@@ -189,7 +195,8 @@ fn complete_secrets(config: &mut Config) -> Result<(), Failure> {
     if config.root_api_key.is_none() {
         config.root_api_key = Some(generated("root_api_key")?);
     }
-    if config.jwt_secret.is_none() {
+    // With an issuer's keys, a secret that nobody asked for would be a second way in.
+    if config.jwt_secret.is_none() && config.jwks.is_none() {
         config.jwt_secret = Some(generated("jwt_secret")?);
     }
     if config.master_key.is_none() {
@@ -211,7 +218,14 @@ fn raise_open_files_limit() {
 fn print_first_steps(config: &Config, app: &App) -> Result<(), Failure> {
     let key = config.root_api_key.as_ref().map(|key| key.expose()).unwrap_or_default();
     let alice = UserId::try_from("alice".to_owned()).map_err(failure)?;
-    let token = signed(config, &Tenant::default_tenant(), &alice, Duration::from_secs(86_400))?;
+    let hers = match &config.jwt_secret {
+        Some(_) => {
+            let day = Duration::from_secs(86_400);
+            format!("authorization: Bearer {}", signed(config, &Tenant::default_tenant(), &alice, day)?)
+        }
+        // Tokens come from the issuer of the JWKS; the key reaches her inbox as well.
+        None => format!("x-api-key: {key}"),
+    };
     let address = app.address();
     println!(
         r#"
@@ -224,7 +238,7 @@ Tell Alice something:
 Watch her inbox live, in another terminal:
 
   curl -N http://{address}/v1/users/alice/inbox/stream \
-    -H 'authorization: Bearer {token}'
+    -H '{hers}'
 
 Look at it:
 
@@ -281,6 +295,11 @@ async fn rebuild(args: RebuildArgs) -> Result<(), Failure> {
 fn token(args: TokenArgs) -> Result<(), Failure> {
     let mut config = load(args.settings)?;
     if config.jwt_secret.is_none() {
+        if config.jwks.is_some() {
+            return Err(
+                "TIDINGS_JWKS is set and TIDINGS_JWT_SECRET is not: only the issuer of the JWKS can make tokens".into(),
+            );
+        }
         if config.database_url.is_some() {
             return Err("TIDINGS_JWT_SECRET is not set: without it no token is accepted".into());
         }

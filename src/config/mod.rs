@@ -12,9 +12,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use reqwest::Url;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+
+use crate::auth::Location;
 
 pub use self::secret::{MasterKey, Secret, SecretFileError, generated};
 use self::source::{Found, Sources};
@@ -29,8 +32,8 @@ const DATABASE_CONNECTIONS: Numbers = Numbers { default: 10, max: 500, expected:
 const CONNECTIONS_PER_USER: Numbers =
     Numbers { default: 5, max: 100_000, expected: "a number from 1 to 100000" };
 /// The HTTP library announces itself at `info`, which we do ourselves; the database library prints statements that are slow
-/// in full, and every notice of the server.
-const LOG_LEVEL_DEFAULT: &str = "info,poem=warn,sqlx=error";
+/// in full, and every notice of the server; certificates that are refused are our news, and said once.
+const LOG_LEVEL_DEFAULT: &str = "info,poem=warn,sqlx=error,rustls_platform_verifier=off";
 
 /// The settings as flags. Each is also an environment variable, a file named by the variable with `_FILE` behind it, and a key of
 /// `tidings.toml`; the first of these that is there counts.
@@ -60,6 +63,10 @@ pub struct Flags {
     /// [env: TIDINGS_JWT_SECRET] [default: generated when embedded]
     #[arg(long, value_name = "SECRET")]
     pub jwt_secret: Option<Secret>,
+    /// Public keys of end users' tokens, as a JWKS: a path, or a URL as https://login.example.com/.well-known/jwks.json
+    /// [env: TIDINGS_JWKS] [default: none]
+    #[arg(long, value_name = "PATH|URL")]
+    pub jwks: Option<String>,
     /// Required `aud` of end users' tokens [env: TIDINGS_JWT_AUDIENCE] [default: not checked]
     #[arg(long, value_name = "AUDIENCE")]
     pub jwt_audience: Option<String>,
@@ -83,7 +90,7 @@ pub struct Flags {
     /// How log lines look, text or json [env: TIDINGS_LOG_FORMAT] [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
-    /// What is logged, as info or info,tidings=debug [env: TIDINGS_LOG_LEVEL] [default: info,poem=warn,sqlx=error]
+    /// What is logged, as info or info,tidings=debug [env: TIDINGS_LOG_LEVEL] [default: info,poem=warn,sqlx=error,rustls_platform_verifier=off]
     #[arg(long, value_name = "LEVELS")]
     pub log_level: Option<String>,
 }
@@ -105,6 +112,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub root_api_key: Option<Secret>,
     pub jwt_secret: Option<Secret>,
+    pub jwks: Option<Location>,
     pub jwt_audience: Option<String>,
     pub jwt_issuer: Option<String>,
     /// Present whenever `database_url` is.
@@ -193,6 +201,9 @@ impl Config {
                 "32 or more bytes",
                 parse_jwt_secret,
             )?,
+            jwks: plain("jwks", &flags.jwks)?
+                .map(|found| found.parse_secret("a path, or an http(s) URL without credentials", parse_jwks))
+                .transpose()?,
             jwt_audience: plain("jwt_audience", &flags.jwt_audience)?.map(|found| found.value),
             jwt_issuer: plain("jwt_issuer", &flags.jwt_issuer)?.map(|found| found.value),
             master_key: secret("master_key", &flags.master_key)?
@@ -251,6 +262,16 @@ fn parse_root_api_key(text: &str) -> Option<Secret> {
 
 fn parse_jwt_secret(text: &str) -> Option<Secret> {
     (text.len() >= JWT_SECRET_BYTES_MIN).then(|| text.to_owned().into())
+}
+
+/// The keys themselves are a mistake that `TIDINGS_JWKS_FILE` invites to.
+fn parse_jwks(text: &str) -> Option<Location> {
+    if !text.contains("://") {
+        return (!text.contains(['{', '\n'])).then(|| Location::File(text.into()));
+    }
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let is_bare = url.username().is_empty() && url.password().is_none();
+    is_bare.then_some(Location::Url(url))
 }
 
 /// What a setting that counts something may be: 1 to `max`.

@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 use super::ConfigError;
 
 /// Every setting, as `tidings.toml` spells it.
-pub(super) const SETTINGS: [&str; 14] = [
+pub(super) const SETTINGS: [&str; 15] = [
     "listen",
     "database_url",
     "redis_url",
     "data_dir",
     "root_api_key",
     "jwt_secret",
+    "jwks",
     "jwt_audience",
     "jwt_issuer",
     "master_key",

@@ -36,11 +36,11 @@ fn nothing_set_gives_the_defaults() {
     assert_eq!(config.data_dir, Path::new("./data"));
     assert_eq!((config.database_connections_max, config.log_format), (10, LogFormat::Text));
     assert_eq!(config.connections_per_user, 5);
-    assert_eq!(config.log_level, "info,poem=warn,sqlx=error");
+    assert_eq!(config.log_level, "info,poem=warn,sqlx=error,rustls_platform_verifier=off");
     assert!(config.allowed_origins.is_empty());
     assert!(config.database_url.is_none() && config.redis_url.is_none());
     assert!(config.root_api_key.is_none() && config.jwt_secret.is_none() && config.master_key.is_none());
-    assert!(config.jwt_audience.is_none() && config.jwt_issuer.is_none());
+    assert!(config.jwks.is_none() && config.jwt_audience.is_none() && config.jwt_issuer.is_none());
 }
 
 #[test]
@@ -57,6 +57,7 @@ fn every_setting_can_be_set_in_the_file() {
             data_dir = "/var/lib/tidings"
             root_api_key = "{secret}"
             jwt_secret = "{secret}"
+            jwks = "/etc/tidings/jwks.json"
             jwt_audience = "app"
             jwt_issuer = "https://login.example.com"
             master_key = "{KEY}"
@@ -75,6 +76,7 @@ fn every_setting_can_be_set_in_the_file() {
     assert_eq!(config.data_dir, Path::new("/var/lib/tidings"));
     assert_eq!(config.root_api_key.unwrap().expose(), secret);
     assert_eq!(config.jwt_secret.unwrap().expose(), secret);
+    assert_eq!(config.jwks.unwrap(), Location::File("/etc/tidings/jwks.json".into()));
     assert_eq!(config.jwt_audience.unwrap(), "app");
     assert_eq!(config.jwt_issuer.unwrap(), "https://login.example.com");
     assert_eq!(config.master_key.unwrap().expose()[31], 0x1f);
@@ -266,6 +268,28 @@ fn origins_are_what_browsers_send() {
         assert!(origins(wrong).is_err(), "{wrong}");
     }
     assert!(load(&[], &[], "allowed_origins = [1]").is_err());
+}
+
+#[test]
+fn a_jwks_is_a_path_or_a_url_that_shows_no_credentials() {
+    let jwks = |value: &str| load(&["--jwks", value], &[], "").map(|config| config.jwks.unwrap());
+    assert_eq!(jwks("keys.json").unwrap(), Location::File("keys.json".into()));
+    for url in ["https://login.example.com/.well-known/jwks.json", "http://localhost:8000/keys?tenant=a"] {
+        assert_eq!(jwks(url).unwrap(), Location::Url(Url::parse(url).unwrap()));
+    }
+    for wrong in [
+        "https://",
+        "ftp://login.example.com/jwks.json",
+        "file:///etc/jwks.json",
+        "https://user:hunter2@login.example.com/jwks.json",
+        r#"{"keys":[]}"#,
+    ] {
+        let message = refused(&["--jwks", wrong], &[], "");
+        assert!(
+            message.starts_with("--jwks has a wrong value (not shown here): expected a path, "),
+            "{message}"
+        );
+    }
 }
 
 #[test]

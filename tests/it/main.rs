@@ -18,6 +18,7 @@ mod first_minute;
 mod histories;
 mod idempotency;
 mod inbox;
+mod jwks;
 mod mirror;
 mod nodes;
 mod notification_list;

@@ -2,6 +2,7 @@
 
 mod api;
 mod audit;
+pub mod issuer;
 mod process;
 mod random;
 mod service;

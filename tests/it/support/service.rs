@@ -218,7 +218,7 @@ impl Service {
 }
 
 fn http_client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
+    tidings::outgoing::client(PATIENCE).build().unwrap()
 }
 
 impl Drop for Service {
