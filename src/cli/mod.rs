@@ -1,6 +1,7 @@
 //! The command line: one binary, a word for each job.
 
 mod beside;
+mod health;
 
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ enum Word {
     /// Look after the epochs of the log
     #[command(subcommand)]
     Epoch(EpochWord),
+    /// Ask the service on this machine how it is: succeeds if it is well, for the health check of a container
+    Health(HealthArgs),
     /// Print the OpenAPI document
     Openapi,
     /// Measure what the service carries on this machine
@@ -94,6 +97,15 @@ struct RebuildArgs {
     settings: Settings,
 }
 
+#[derive(Args)]
+struct HealthArgs {
+    /// Whether it is ready for traffic, not only alive
+    #[arg(long)]
+    ready: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
 #[derive(Subcommand)]
 enum EpochWord {
     /// Begin a new epoch at the end of the log. For databases that hide restores from us (managed ones that do
@@ -122,6 +134,7 @@ impl Cli {
                 let mut shutdown = Shutdown::listen().map_err(failure)?;
                 bench::run(args, shutdown.requested()).await.map_err(failure)
             }
+            Word::Health(args) => health::check(load(args.settings)?.listen, args.ready).await,
             Word::Openapi => {
                 println!("{}", api::document().trim_end());
                 Ok(())

@@ -48,6 +48,12 @@ enum MirrorError {
     /// The stream belongs to a later history than this node's database: the database is the stale one.
     #[error("the stream is of epoch {0}, which this database has never seen")]
     DatabaseBehind(i64),
+    /// Only what was committed is mirrored, so the database has lost events that were acknowledged: it was restored, or
+    /// failed over, in a way that it does not show.
+    #[error(
+        "the stream is at {top} and the log ends at {head}: if the database was restored, run `tidings epoch bump`"
+    )]
+    DatabaseLost { top: i64, head: i64 },
 }
 
 /// How the stream stands after a call.
@@ -63,7 +69,9 @@ enum Pushed {
         epoch: i64,
     },
     /// It carries a newer generation of the inbox than this: nodes that have that one go on with it.
-    NewerGeneration,
+    NewerGeneration {
+        top: i64,
+    },
 }
 
 pub struct Mirror {
@@ -86,7 +94,7 @@ pub enum Health {
     Current,
     /// Redis is away: sockets are fed from Postgres.
     RedisAway,
-    /// See [`MirrorError::DatabaseBehind`]; the node must not serve.
+    /// See [`MirrorError::DatabaseBehind`] and `DatabaseLost`; the node must not serve.
     DatabaseBehind,
 }
 
@@ -115,7 +123,7 @@ impl Mirror {
     fn report(&self, step: Result<(), MirrorError>, connection: &mut Option<MultiplexedConnection>) {
         let health = match &step {
             Ok(()) => Health::Current,
-            Err(MirrorError::DatabaseBehind(_)) => Health::DatabaseBehind,
+            Err(MirrorError::DatabaseBehind(_) | MirrorError::DatabaseLost { .. }) => Health::DatabaseBehind,
             Err(_) => Health::RedisAway,
         };
         // What Redis shows counts until it shows something else; without Redis nothing new is known.
@@ -164,7 +172,7 @@ impl Mirror {
         entries: &[Outgoing<'_>],
     ) -> Result<(), MirrorError> {
         match self.push(connection, generation, entries, false).await? {
-            Pushed::Ok | Pushed::NewerGeneration => Ok(()),
+            Pushed::Ok | Pushed::NewerGeneration { .. } => Ok(()),
             Pushed::Gap { top } if entries.last().is_none_or(|last| last.1.position <= top) => Ok(()),
             Pushed::Gap { top } => self.refill(connection, top).await,
             Pushed::Foreign => self.begin(connection).await,
@@ -174,7 +182,7 @@ impl Mirror {
 
     /// Compares the stream with the inbox's checkpoint, and refills what is missing if it has stood still since
     /// the check before: under load it is always a little behind. A stream beyond the checkpoint is right: a
-    /// crash of Postgres rewound the read model, which is folding the same events again.
+    /// crash of Postgres rewound the read model, which is folding the same events again. One beyond the log is not.
     async fn check(&mut self, connection: &mut Option<MultiplexedConnection>) -> Result<(), MirrorError> {
         let connection = self.connected(connection).await?;
         let stood_at = self.stands_at.take();
@@ -186,7 +194,10 @@ impl Mirror {
             }
             Pushed::Foreign if reached > 0 => self.begin(connection).await,
             Pushed::Newer { epoch } => self.meet_newer(epoch).await,
-            Pushed::Ok | Pushed::Gap { .. } | Pushed::Foreign | Pushed::NewerGeneration => Ok(()),
+            Pushed::Gap { top } | Pushed::NewerGeneration { top } if top > reached => {
+                self.meet_longer(top).await
+            }
+            Pushed::Ok | Pushed::Gap { .. } | Pushed::Foreign | Pushed::NewerGeneration { .. } => Ok(()),
         }
     }
 
@@ -201,7 +212,7 @@ impl Mirror {
         match self.push(connection, page.generation, run, true).await? {
             Pushed::Ok => self.refill(connection, last).await,
             Pushed::Gap { top } => self.refill(connection, top).await,
-            Pushed::Foreign | Pushed::NewerGeneration => Ok(()),
+            Pushed::Foreign | Pushed::NewerGeneration { .. } => Ok(()),
             Pushed::Newer { epoch } => self.meet_newer(epoch).await,
         }
     }
@@ -219,7 +230,7 @@ impl Mirror {
                 Pushed::Ok => last,
                 // A rival was faster, or Redis was flushed: go on from where it stands, or at the next check.
                 Pushed::Gap { top: theirs } if theirs != top => theirs,
-                Pushed::Gap { .. } | Pushed::Foreign | Pushed::NewerGeneration => return Ok(()),
+                Pushed::Gap { .. } | Pushed::Foreign | Pushed::NewerGeneration { .. } => return Ok(()),
                 Pushed::Newer { epoch } => return self.meet_newer(epoch).await,
             };
         }
@@ -239,6 +250,12 @@ impl Mirror {
             return Err(MirrorError::DatabaseBehind(epoch));
         }
         Ok(())
+    }
+
+    /// The stream was asked first: a head that is read after it can only be greater.
+    async fn meet_longer(&self, top: i64) -> Result<(), MirrorError> {
+        let head = sqlx::query_scalar("SELECT position FROM log_head").fetch_one(&self.pool).await?;
+        if head < top { Err(MirrorError::DatabaseLost { top, head }) } else { Ok(()) }
     }
 
     async fn push(
@@ -264,7 +281,7 @@ impl Mirror {
             "ok" => Pushed::Ok,
             "gap" => Pushed::Gap { top },
             "newer" => Pushed::Newer { epoch: theirs },
-            "newer-generation" => Pushed::NewerGeneration,
+            "newer-generation" => Pushed::NewerGeneration { top },
             _ => Pushed::Foreign,
         })
     }

@@ -147,11 +147,26 @@ async fn a_crash_of_postgres_loses_nothing_that_was_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_restored_database_begins_a_new_epoch_before_anything_is_added() {
+async fn a_database_of_another_cluster_begins_a_new_epoch_before_anything_is_added() {
+    begins_an_epoch("UPDATE log_head SET incarnation = 'another cluster'").await;
+}
+
+#[tokio::test]
+async fn a_dump_that_is_restored_where_it_came_from_begins_a_new_epoch() {
+    begins_an_epoch(
+        "CREATE TABLE restored (LIKE log_head INCLUDING ALL);
+         INSERT INTO restored SELECT * FROM log_head;
+         DROP TABLE log_head;
+         ALTER TABLE restored RENAME TO log_head",
+    )
+    .await;
+}
+
+async fn begins_an_epoch(restore: &'static str) {
     let bench = Bench::start().await;
     bench.append(bench.job(fresh_id(), 1).await).await.unwrap();
     let first = bench.history.epochs().current();
-    sqlx::query("UPDATE log_head SET incarnation = 'another cluster'").execute(&bench.pool).await.unwrap();
+    sqlx::raw_sql(restore).execute(&bench.pool).await.unwrap();
     // A restart: the next writer opens the log anew.
     let keys = bench.codec.keys().clone();
     let history = History::load(&bench.pool, keys).await.unwrap();

@@ -4,7 +4,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::Service;
+use super::Door;
 
 /// The body of a notification that any user may get.
 pub fn note(user: &str) -> Value {
@@ -62,7 +62,7 @@ impl Answer {
     }
 }
 
-impl Service {
+impl Door {
     /// A request without credentials.
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
         self.client.request(Method::from_bytes(method.as_bytes()).unwrap(), self.url(path))

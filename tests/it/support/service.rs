@@ -2,9 +2,9 @@
 //!
 //! A test that drops it asserts, without saying so, that SIGTERM ends it with success and leaves nothing behind.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
@@ -13,21 +13,27 @@ use reqwest::StatusCode;
 use tempfile::TempDir;
 
 use super::process::{data_dir, is_alive, lines_of, send, tidings, when_free};
-use super::{PATIENCE, store};
+use super::{Door, PATIENCE, store};
 
 pub struct Service {
     folder: TempDir,
     settings: Vec<(String, String)>,
     running: Option<Running>,
-    pub(super) client: reqwest::Client,
-    /// Everything done so far is at or before this cursor: what the reads of a test wait for.
-    pub done: Mutex<Option<String>>,
+    door: Door,
+}
+
+/// What clients do with a service they do at its door.
+impl Deref for Service {
+    type Target = Door;
+
+    fn deref(&self) -> &Door {
+        &self.door
+    }
 }
 
 struct Running {
     process: Child,
     lines: Receiver<String>,
-    base: String,
     /// The embedded services.
     children: Vec<i32>,
 }
@@ -44,8 +50,7 @@ impl Service {
             folder: tempfile::tempdir().unwrap(),
             settings,
             running: None,
-            client: http_client(),
-            done: Mutex::default(),
+            door: Door::to(String::new(), String::new()),
         };
         service.start_again().await;
         service
@@ -54,13 +59,14 @@ impl Service {
     /// Starts a stopped service on the data it left.
     pub async fn start_again(&mut self) {
         assert!(self.running.is_none(), "it runs already");
-        // Where it listens at a fixed port, kept connections would be those of the process before.
-        self.client = http_client();
         let mut process = self.command("serve").stdout(Stdio::piped()).spawn().unwrap();
         let lines = lines_of(process.stdout.take().unwrap());
-        self.running = Some(Running { process, lines, base: String::new(), children: Vec::new() });
+        self.running = Some(Running { process, lines, children: Vec::new() });
         let base = self.line_with("listens on").rsplit(' ').next().unwrap().to_owned();
-        self.running_mut().base = base;
+        // A new client: where it listens at a fixed port, kept connections would be those of the process before.
+        let done = self.door.done.lock().unwrap().clone();
+        self.door = Door::to(base, self.secret("root_api_key"));
+        *self.door.done.lock().unwrap() = done;
         self.become_ready().await;
         let children = store::children(&self.data_dir()).await;
         assert!(children.iter().all(|pid| is_alive(*pid)), "the embedded services run: {children:?}");
@@ -70,7 +76,7 @@ impl Service {
     /// A start that finds much to catch up with is unready at first; then reads say when that is over.
     async fn become_ready(&self) {
         for _ in 0..10 {
-            let ready = self.client.get(self.url("/health/ready")).send().await.unwrap();
+            let ready = self.request("GET", "/health/ready").send().await.unwrap();
             if ready.status() == StatusCode::OK {
                 return;
             }
@@ -107,10 +113,6 @@ impl Service {
         }
     }
 
-    pub fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.running().base)
-    }
-
     pub fn data_dir(&self) -> PathBuf {
         data_dir(self.folder.path())
     }
@@ -122,10 +124,6 @@ impl Service {
     /// The embedded Postgres and Redis.
     pub fn children(&self) -> &[i32] {
         &self.running().children
-    }
-
-    pub fn root_key(&self) -> String {
-        self.secret("root_api_key")
     }
 
     pub fn jwt_secret(&self) -> String {
@@ -215,10 +213,6 @@ impl Service {
     fn running_mut(&mut self) -> &mut Running {
         self.running.as_mut().expect("the service runs")
     }
-}
-
-fn http_client() -> reqwest::Client {
-    tidings::outgoing::client(PATIENCE).build().unwrap()
 }
 
 impl Drop for Service {

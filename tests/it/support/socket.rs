@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::{Answer, PATIENCE, Service};
+use super::{Answer, Door, PATIENCE};
 
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -22,23 +22,23 @@ pub struct Socket {
 
 impl Socket {
     /// A service's socket for one of its users, greeted.
-    pub async fn of(service: &Service, user: &str) -> (Self, Value) {
+    pub async fn of(service: &Door, user: &str) -> (Self, Value) {
         Self::greeted(service, &format!("user_id={user}")).await
     }
 
     /// The same, from a cursor.
-    pub async fn resumed(service: &Service, user: &str, cursor: &str) -> (Self, Value) {
+    pub async fn resumed(service: &Door, user: &str, cursor: &str) -> (Self, Value) {
         Self::greeted(service, &format!("user_id={user}&cursor={cursor}")).await
     }
 
-    async fn greeted(service: &Service, query: &str) -> (Self, Value) {
+    async fn greeted(service: &Door, query: &str) -> (Self, Value) {
         let mut socket = Self::open(service, query, &[("x-api-key", &service.root_key())]).await.unwrap();
         let welcome = socket.frame("welcome").await;
         (socket, welcome)
     }
 
     /// The answer is what refused the upgrade.
-    pub async fn open(service: &Service, query: &str, headers: &[(&str, &str)]) -> Result<Self, Answer> {
+    pub async fn open(service: &Door, query: &str, headers: &[(&str, &str)]) -> Result<Self, Answer> {
         let url = service.url(&format!("/v1/ws?{query}")).replacen("http", "ws", 1);
         let mut request = url.into_client_request().unwrap();
         for (name, value) in headers {
@@ -62,7 +62,7 @@ impl Socket {
     }
 
     /// A service's socket for one of its users; the error is the code it was closed with instead of a welcome.
-    pub async fn admitted(service: &Service, query: &str) -> Result<(Self, Value), u16> {
+    pub async fn admitted(service: &Door, query: &str) -> Result<(Self, Value), u16> {
         let mut socket = Self::open(service, query, &[("x-api-key", &service.root_key())]).await.unwrap();
         match socket.next_or_gone().await {
             Some(Message::Text(text)) => Ok((socket, serde_json::from_str(&text).unwrap())),

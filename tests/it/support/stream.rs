@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt};
 use reqwest::RequestBuilder;
 use serde_json::Value;
 
-use super::{Answer, PATIENCE, Service};
+use super::{Answer, Door, PATIENCE};
 
 /// `None` where the connection broke.
 type Bytes = Pin<Box<dyn Stream<Item = Option<Vec<u8>>> + Send>>;
@@ -26,7 +26,7 @@ pub struct Sent {
 
 impl Sse {
     /// A service's stream of one of its users.
-    pub async fn of(service: &Service, user: &str, headers: &[(&str, &str)]) -> Self {
+    pub async fn of(service: &Door, user: &str, headers: &[(&str, &str)]) -> Self {
         let path = format!("/v1/users/{user}/inbox/stream");
         let mut request = service.request("GET", &path).header("x-api-key", service.root_key());
         for (name, value) in headers {
