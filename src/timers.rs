@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::auth::Principal;
 use crate::clock;
 use crate::commands::{CommandError, Commands, Context, Item};
+use crate::telemetry::metrics::TimerMetrics;
 
 /// Timers of one turn: they fit one call of the log, and hold up nobody for long.
 const CHUNK: usize = 250;
@@ -84,6 +85,7 @@ pub struct Timers {
     /// What was fired here lately. A timer that is still there was either not folded yet or has no effect.
     fired: LruCache<Fired, Instant>,
     well: bool,
+    metrics: TimerMetrics,
 }
 
 impl Timers {
@@ -92,9 +94,10 @@ impl Timers {
         commands: Arc<Commands>,
         checkpoint: Watermark,
         set: mpsc::Receiver<Committed<Option<OffsetDateTime>>>,
+        metrics: TimerMetrics,
     ) -> Self {
         const FIRED_MAX: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
-        Self { connect, commands, checkpoint, set, fired: LruCache::new(FIRED_MAX), well: true }
+        Self { connect, commands, checkpoint, set, fired: LruCache::new(FIRED_MAX), well: true, metrics }
     }
 
     /// Runs until the task is aborted. What fails is tried again, for ever.
@@ -223,7 +226,12 @@ impl Timers {
         let (mut position, mut failed) = (0, None);
         for (due, result) in timers.iter().zip(many.results) {
             match result {
-                Ok(done) => position = done.position.max(position),
+                Ok(done) => {
+                    position = done.position.max(position);
+                    self.metrics.fired.of(due.kind).inc();
+                    let late = (clock::instant() - due.due_at).as_seconds_f64();
+                    self.metrics.late_seconds.observe(late.max(0.0));
+                }
                 // No repetition helps, but for one after a mending.
                 Err(error @ (CommandError::Fault(_) | CommandError::Refused(_))) => {
                     let notification = NotificationId::new(due.notification);

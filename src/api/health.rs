@@ -35,6 +35,11 @@ impl Readiness {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it asks for traffic, as far as it knows without asking the database.
+    pub fn wants_traffic(&self) -> bool {
+        self.status_with_database().0 == StatusCode::OK
+    }
+
     /// What the node is fit for, and the read models where the database can say.
     async fn status(&self) -> (StatusCode, &'static str, Vec<Overview>) {
         let Ok(overviews) = self.read_models.overview().await else {
@@ -45,7 +50,7 @@ impl Readiness {
     }
 
     fn status_with_database(&self) -> (StatusCode, &'static str) {
-        let mirror = self.mirror.borrow().clone();
+        let mirror = *self.mirror.borrow();
         if self.draining.load(Ordering::Relaxed) {
             return (StatusCode::SERVICE_UNAVAILABLE, "draining");
         }

@@ -1,5 +1,6 @@
 //! The HTTP contract: parse, authorise, execute or query, answer. Wire types live here and nowhere else.
 
+mod access;
 mod batch;
 mod body;
 mod bulk_marks;
@@ -10,6 +11,7 @@ mod export;
 mod health;
 mod inbox;
 mod live;
+mod metrics;
 mod next;
 mod notification_list;
 mod notifications;
@@ -36,6 +38,8 @@ use tidings_projections::log::Reader;
 
 use crate::gateway::Gateway;
 use crate::read_models::ReadModels;
+use crate::telemetry::metrics::Vitals;
+use access::Access;
 use reads::Reads;
 use request::Backend;
 
@@ -46,6 +50,7 @@ pub struct Parts {
     pub origins: Origins,
     pub readiness: Readiness,
     pub read_models: ReadModels,
+    pub vitals: Vitals,
 }
 
 type Apis = (
@@ -80,12 +85,13 @@ pub fn document() -> String {
 
 /// All routes, with problems for whatever goes wrong outside of them.
 pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
-    let Parts { gateway, reader, origins, readiness, read_models } = parts;
+    let Parts { gateway, reader, origins, readiness, read_models, vitals } = parts;
     let reads = Arc::new(Reads { pool: gateway.pool.clone(), history: gateway.history.clone(), reader });
     let api = service();
     let (document, docs) = (api.spec_endpoint(), api.swagger_ui());
     let socket = poem::get(live::open_socket).data(gateway.clone()).data(origins.clone());
     let stream = poem::get(live::open_stream).data(gateway.clone());
+    let access = Arc::new(Access::new(&api, &gateway.metrics));
     let Gateway { commands, tickets, authenticator, .. } = &*gateway;
     // What every request carries is behind one pointer each: a request copies it.
     let authenticator = authenticator.clone();
@@ -96,6 +102,7 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
         .at("/openapi.json", document)
         .at("/v1/ws", socket)
         .at("/v1/users/:user_id/inbox/stream", stream)
+        .at("/metrics", poem::get(metrics::print).data(vitals))
         .at("/health/live", poem::get(health::live))
         .at("/health/ready", poem::get(health::ready).data(readiness))
         .data(Arc::new(backend))
@@ -109,5 +116,6 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
             async move { Ok(origins.without_same(request)) }
         })
         .catch_all_error(problem::answer)
+        .around(move |next, request| access::account(access.clone(), next, request))
         .around(request_id::identify)
 }

@@ -2,8 +2,10 @@
 //!
 //! Every error of every layer is mapped here, exhaustively. Internals are logged once and never sent.
 
+use std::sync::Arc;
+
 use poem::http::{StatusCode, header};
-use poem::{IntoResponse, Response};
+use poem::{IntoResponse, PathPattern, Response};
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
@@ -107,18 +109,30 @@ pub struct Problem {
     kind: Kind,
     detail: String,
     errors: Vec<FieldError>,
+    /// Whose credentials were refused.
+    denied: Option<Denied>,
+    /// What is told to nobody outside: why it cannot be served now.
+    cause: Option<Arc<str>>,
+}
+
+/// What an answer with a problem tells those who keep account of it.
+#[derive(Clone, Debug)]
+pub struct Mishap {
+    pub slug: &'static str,
+    pub denied: Option<Denied>,
+    pub cause: Option<Arc<str>>,
 }
 
 impl Problem {
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new() }
+        Self { kind, detail: detail.into(), errors: Vec::new(), denied: None, cause: None }
     }
 
     /// One member, parameter or header is at fault; an empty pointer is the whole body.
     pub fn at(kind: Kind, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         let (pointer, detail) = (pointer.into(), detail.into());
         let told = if pointer.is_empty() { detail.clone() } else { format!("{pointer}: {detail}") };
-        Self { kind, detail: told, errors: vec![FieldError { pointer, detail }] }
+        Self { errors: vec![FieldError { pointer, detail }], ..Self::new(kind, told) }
     }
 
     /// Something unexpected: logged here, named nowhere else.
@@ -128,8 +142,8 @@ impl Problem {
     }
 
     fn unavailable(error: &dyn std::fmt::Display) -> Self {
-        tracing::warn!(%error, request_id = request_id::current(), "a request could not be served");
-        Self::new(Kind::Unavailable, "the database cannot be reached; nothing was done")
+        let told = "the database cannot be reached; nothing was done";
+        Self { cause: Some(error.to_string().into()), ..Self::new(Kind::Unavailable, told) }
     }
 
     pub fn status(&self) -> StatusCode {
@@ -147,6 +161,10 @@ impl Problem {
         }
     }
 
+    fn mishap(&self) -> Mishap {
+        Mishap { slug: self.kind.parts().1, denied: self.denied, cause: self.cause.clone() }
+    }
+
     /// As the body of an answer and the `problem` of a socket's `error` frame have it.
     pub fn to_json(&self) -> String {
         self.body().to_json_string()
@@ -159,6 +177,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response =
             Response::builder().status(self.status()).content_type(CONTENT_TYPE).body(self.to_json());
+        response.set_data(self.mishap());
         let headers = response.headers_mut();
         if self.status() == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
@@ -172,7 +191,11 @@ impl IntoResponse for Problem {
 
 impl From<Problem> for poem::Error {
     fn from(problem: Problem) -> Self {
-        Self::from_response(problem.into_response())
+        let mishap = problem.mishap();
+        let mut error = Self::from_response(problem.into_response());
+        // The error's data take the place of its response's.
+        error.set_data(mishap);
+        error
     }
 }
 
@@ -212,6 +235,7 @@ pub async fn answer(error: poem::Error) -> Response {
     if error.is_from_response() {
         return error.into_response();
     }
+    let pattern = error.data::<PathPattern>().cloned();
     let kind = match error.status() {
         StatusCode::NOT_FOUND => Kind::NotFound,
         StatusCode::METHOD_NOT_ALLOWED => Kind::MethodNotAllowed,
@@ -221,7 +245,10 @@ pub async fn answer(error: poem::Error) -> Response {
         status if status.is_client_error() => Kind::Malformed,
         _ => return Problem::internal(&std::io::Error::other(error.to_string())).into_response(),
     };
-    Problem::new(kind, error.to_string()).into_response()
+    let mut response = Problem::new(kind, error.to_string()).into_response();
+    // Which route it was is still to be counted.
+    pattern.into_iter().for_each(|pattern| response.set_data(pattern));
+    response
 }
 
 impl From<Denied> for Problem {
@@ -233,7 +260,7 @@ impl From<Denied> for Problem {
             Denied::Unavailable(_) => Kind::Unavailable,
             Denied::ServiceOnly | Denied::RootOnly | Denied::AnotherUser => Kind::Forbidden,
         };
-        Self::new(kind, denied.to_string())
+        Self { denied: Some(denied), ..Self::new(kind, denied.to_string()) }
     }
 }
 

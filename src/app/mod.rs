@@ -28,6 +28,8 @@ use crate::gateway::{Gateway, Hub, Places};
 use crate::log::{History, Writer};
 use crate::mirror::Health;
 use crate::read_models::ReadModels;
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{Vitals, Watch};
 use acceptor::NoDelay;
 use tasks::Tasks;
 
@@ -118,22 +120,26 @@ impl App {
         let keys = KeyRing::new(pool.clone(), master_key);
         let reader = Reader::new(Codec::new(keys.clone()));
         let history = History::load(&pool, keys).await.map_err(StartError::Log)?;
-        let (log, writer) = Writer::new(connect.clone(), history.clone());
+        let metrics = Metrics::default();
+        let (log, writer) = Writer::new(connect.clone(), history.clone(), metrics.log.clone());
         let (jwks, refresher) = jwks.unzip();
         let tokens = token_rules(config, jwks);
         let root_key = config.root_api_key.as_ref().map(|key| key.expose());
-        let hub = Hub::default();
+        let hub = Hub::new(metrics.live.queued_bytes.clone());
         let limit = config.connections_per_user as usize;
         let (places, keeper) = Places::new(redis.clone(), hub.clone(), limit);
+        let commands =
+            Commands::new(pool.clone(), reader.clone(), log, history.clone(), metrics.commands.clone());
         let gateway = Gateway {
             pool: pool.clone(),
             history: history.clone(),
             hub: hub.clone(),
             places: places.clone(),
-            commands: Arc::new(Commands::new(pool.clone(), reader.clone(), log, history.clone())),
+            commands: Arc::new(commands),
             authenticator: Arc::new(Authenticator::new(root_key, tokens)),
             tickets: Tickets::new(pool.clone()),
             sockets: TaskTracker::new(),
+            metrics,
         };
         // Before anybody can connect: a tap opened at a position the feed does not start from would miss the
         // difference.
@@ -147,7 +153,9 @@ impl App {
             tasks.follow(refresher.run());
         }
         let read_models = ReadModels::new(site, pool.clone(), watched);
-        let readiness = Readiness::new(history.clone(), mirror_health, read_models.clone());
+        let readiness = Readiness::new(history.clone(), mirror_health.clone(), read_models.clone());
+        let vitals = vitals(config, &gateway, mirror_health, &read_models, &readiness);
+        tasks.follow(vitals.clone().run());
         Ok(Self {
             address: acceptor.address(),
             acceptor,
@@ -163,6 +171,7 @@ impl App {
                 origins: Origins::new(config.allowed_origins.clone(), config.database_url.is_none()),
                 readiness,
                 read_models,
+                vitals,
             },
             embedded: None,
         })
@@ -230,6 +239,26 @@ fn token_rules(config: &Config, jwks: Option<Jwks>) -> Option<TokenRules> {
         );
     }
     Some(TokenRules::new(secret, jwks, config.jwt_audience.as_deref(), config.jwt_issuer.as_deref()))
+}
+
+/// What `/metrics` shows of the node.
+fn vitals(
+    config: &Config,
+    gateway: &Gateway,
+    mirror: watch::Receiver<Health>,
+    read_models: &ReadModels,
+    readiness: &Readiness,
+) -> Vitals {
+    let watch = Watch {
+        pool: gateway.pool.clone(),
+        history: gateway.history.clone(),
+        hub: gateway.hub.clone(),
+        mirror,
+        read_models: read_models.clone(),
+        readiness: readiness.clone(),
+        embedded: [("postgres", config.database_url.is_none()), ("redis", config.redis_url.is_none())],
+    };
+    Vitals::new(gateway.metrics.clone(), watch)
 }
 
 /// What it takes to read the log, for those who do nothing else.

@@ -40,7 +40,7 @@ impl Tasks {
         redis: redis::Client,
         health: watch::Sender<Health>,
     ) -> (Self, Vec<Watched>) {
-        let Gateway { pool, history, hub, commands, .. } = gateway;
+        let Gateway { pool, history, hub, commands, metrics, .. } = gateway;
         let (pool, history, hub) = (pool.clone(), history.clone(), hub.clone());
         let (sender, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (to_mirror, mirrored) = mpsc::channel(COMMITTED_BATCHES_MAX);
@@ -58,7 +58,9 @@ impl Tasks {
             Processor::new(around(Name::Timers, &history.timers), Pace::relaxed(), Some(timers_folded));
         let deliveries: Processor<Delivery> =
             Processor::new(around(Name::Delivery, &history.delivery), Pace::relaxed(), None);
-        let timers = Timers::new(connect.clone(), commands.clone(), history.timers.clone(), timers_set);
+        let checkpoint = history.timers.clone();
+        let timers =
+            Timers::new(connect.clone(), commands.clone(), checkpoint, timers_set, metrics.timers.clone());
         let stream = Mirror {
             client: redis.clone(),
             pool: pool.clone(),
@@ -66,6 +68,7 @@ impl Tasks {
             history: history.clone(),
             committed: mirrored,
             health,
+            metrics: metrics.mirror.clone(),
             stands_at: None,
         };
         let feed = Feed { client: redis, pool: pool.clone(), reader, history: history.clone(), hub, local };

@@ -55,6 +55,22 @@ pub enum Denied {
     AnotherUser,
 }
 
+impl Denied {
+    /// A word for it.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::UnknownKey => "unknown_key",
+            Self::Unavailable(_) => "unavailable",
+            Self::UnknownTicket => "unknown_ticket",
+            Self::Token(_) => "invalid_token",
+            Self::ServiceOnly => "service_only",
+            Self::RootOnly => "root_only",
+            Self::AnotherUser => "another_user",
+        }
+    }
+}
+
 impl Principal {
     pub fn tenant(&self) -> &Tenant {
         match self {

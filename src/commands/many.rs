@@ -108,7 +108,11 @@ impl Commands {
                 tokio::time::sleep(CONFLICT_PAUSE).await;
             }
         }
-        let result = |item: &Item| answers.remove(&item.part).unwrap_or(Err(CommandError::Conflict));
+        let result = |item: &Item| {
+            let result = answers.remove(&item.part).unwrap_or(Err(CommandError::Conflict));
+            self.metrics.count(&item.action, result.as_ref().map(|ran| ran.done.replayed));
+            result
+        };
         Ok(items.iter().map(result).collect())
     }
 

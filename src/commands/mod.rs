@@ -32,6 +32,7 @@ use uuid::Uuid;
 use crate::auth::Principal;
 use crate::clock;
 use crate::log::{Answer, AppendError, Appended, Call, GroupCommit, History, Log, with_call};
+use crate::telemetry::metrics::CommandMetrics;
 use error::check_time;
 use locks::Locks;
 
@@ -78,6 +79,7 @@ pub struct Commands {
     log: Log,
     history: History,
     locks: Locks,
+    metrics: CommandMetrics,
 }
 
 /// What one execution came to.
@@ -88,7 +90,7 @@ enum Execution {
 }
 
 impl Commands {
-    pub fn new(pool: PgPool, reader: Reader, log: Log, history: History) -> Self {
+    pub fn new(pool: PgPool, reader: Reader, log: Log, history: History, metrics: CommandMetrics) -> Self {
         let repository = GroupCommit::new(pool.clone(), log.clone(), reader.codec().clone());
         let store = PersistedEventStore::new_event_store(repository).with_upcasters(upcast::upcasters());
         Self {
@@ -98,17 +100,24 @@ impl Commands {
             log,
             history,
             locks: Locks::default(),
+            metrics,
         }
     }
 
     /// Creates a notification under a fresh id.
     pub async fn create(&self, context: &Context, create: Create) -> Result<Done, CommandError> {
+        let create = Action::Create(Box::new(create));
+        let result = self.create_fresh(context, &create).await;
+        self.metrics.count(&create, result.as_ref().map(|done| done.replayed));
+        result
+    }
+
+    async fn create_fresh(&self, context: &Context, create: &Action) -> Result<Done, CommandError> {
         if let Some(done) = self.first_answer(context).await? {
             return Ok(done);
         }
         let id = NotificationId::new(clock::new_uuid());
         let deadline = Instant::now() + DEADLINE;
-        let create = Action::Create(Box::new(create));
         while Instant::now() < deadline {
             match self.execute(context, id, create.clone(), true, 201, deadline).await? {
                 Execution::Stored { position } => return Ok(Done { id, position, replayed: false }),
@@ -126,6 +135,17 @@ impl Commands {
         context: &Context,
         id: NotificationId,
         action: Action,
+    ) -> Result<Done, CommandError> {
+        let result = self.act_in_turn(context, id, &action).await;
+        self.metrics.count(&action, result.as_ref().map(|done| done.replayed));
+        result
+    }
+
+    async fn act_in_turn(
+        &self,
+        context: &Context,
+        id: NotificationId,
+        action: &Action,
     ) -> Result<Done, CommandError> {
         if let Some(done) = self.first_answer(context).await? {
             return Ok(done);

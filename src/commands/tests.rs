@@ -7,6 +7,7 @@ use tidings_domain::notification;
 
 use super::*;
 use crate::log::{self, tests::Bench};
+use crate::telemetry::Metrics;
 
 fn context(key: Option<&str>) -> Context {
     let principal = Principal::Service { tenant: Tenant::default_tenant(), key_id: "root".into() };
@@ -29,6 +30,7 @@ async fn bench() -> (Bench, Commands, Vec<NotificationId>) {
         Reader::new(bench.codec.clone()),
         bench.log.clone(),
         bench.history.clone(),
+        Metrics::default().commands,
     );
     let ids: Vec<NotificationId> = (0..60).map(|_| NotificationId::new(clock::new_uuid())).collect();
     let created = commands.execute_many(&context(None), items(&ids, || create("alice"))).await.unwrap();

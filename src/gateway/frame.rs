@@ -7,15 +7,45 @@ use tidings_projections::inbox::{Counts, rfc3339};
 use tidings_projections::log::Cursor;
 use time::OffsetDateTime;
 
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    Welcome,
+    Event,
+    Sync,
+    Reset,
+    TokenExpiring,
+    Reply,
+    Error,
+    Closing,
+}
+
+impl FrameKind {
+    /// The `type` member, which is also the event name of SSE.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Welcome => "welcome",
+            Self::Event => "event",
+            Self::Sync => "sync",
+            Self::Reset => "reset",
+            Self::TokenExpiring => "token_expiring",
+            Self::Reply => "reply",
+            Self::Error => "error",
+            Self::Closing => "closing",
+        }
+    }
+}
+
 /// A frame ready to send.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// The `type` member, which is also the event name of SSE.
-    pub kind: &'static str,
+    pub kind: FrameKind,
     /// What a client stores after it: everything up to here, and these counts.
     pub cursor: Option<Cursor>,
     pub counts: Counts,
     pub json: Arc<str>,
+    /// When its event was committed, for one that is sent as it happens.
+    pub recorded_at: Option<OffsetDateTime>,
 }
 
 impl Frame {
@@ -32,7 +62,13 @@ impl Frame {
             "cursor": cursor.to_string(), "unread": counts.unread, "unseen": counts.unseen,
             "resumed": resumed, "heartbeat_ms": heartbeat_ms,
         });
-        Self { kind: "welcome", cursor: Some(cursor), counts, json: json.to_string().into() }
+        Self {
+            kind: FrameKind::Welcome,
+            cursor: Some(cursor),
+            counts,
+            recorded_at: None,
+            json: json.to_string().into(),
+        }
     }
 
     /// `item` is the JSON of the item after the change, spliced in as it is.
@@ -41,13 +77,13 @@ impl Frame {
         let json = format!(
             r#"{{"type":"event","cursor":"{cursor}","event":"{event_type}","unread":{unread},"unseen":{unseen},"notification":{item}}}"#
         );
-        Self { kind: "event", cursor: Some(cursor), counts, json: json.into() }
+        Self { kind: FrameKind::Event, cursor: Some(cursor), counts, recorded_at: None, json: json.into() }
     }
 
     pub fn sync(cursor: Cursor, counts: Counts) -> Self {
         let Counts { unread, unseen } = counts;
         let json = format!(r#"{{"type":"sync","cursor":"{cursor}","unread":{unread},"unseen":{unseen}}}"#);
-        Self { kind: "sync", cursor: Some(cursor), counts, json: json.into() }
+        Self { kind: FrameKind::Sync, cursor: Some(cursor), counts, recorded_at: None, json: json.into() }
     }
 
     /// Drop all state, read the inbox, go on from its cursor.
@@ -56,33 +92,52 @@ impl Frame {
             "type": "reset", "reason": reason, "cursor": cursor.to_string(),
             "unread": counts.unread, "unseen": counts.unseen,
         });
-        Self { kind: "reset", cursor: Some(cursor), counts, json: json.to_string().into() }
+        Self {
+            kind: FrameKind::Reset,
+            cursor: Some(cursor),
+            counts,
+            recorded_at: None,
+            json: json.to_string().into(),
+        }
     }
 
     /// The token behind the connection expires soon: send a new one.
     pub fn token_expiring(expires_at: OffsetDateTime) -> Self {
-        Self::notice("token_expiring", json!({"type": "token_expiring", "expires_at": rfc3339(expires_at)}))
+        Self::notice(
+            FrameKind::TokenExpiring,
+            json!({"type": "token_expiring", "expires_at": rfc3339(expires_at)}),
+        )
     }
 
     /// The command with this `ref` is done; `cursor` is where.
     pub fn reply(reference: &str, cursor: Cursor) -> Self {
-        Self::notice("reply", json!({"type": "reply", "ref": reference, "cursor": cursor.to_string()}))
+        Self::notice(
+            FrameKind::Reply,
+            json!({"type": "reply", "ref": reference, "cursor": cursor.to_string()}),
+        )
     }
 
     /// `problem` is one as HTTP answers it, as JSON.
     pub fn error(reference: Option<&str>, problem: &str) -> Self {
         let reference = reference.map_or_else(String::new, |text| format!(r#""ref":{},"#, json!(text)));
         let json = format!(r#"{{"type":"error",{reference}"problem":{problem}}}"#);
-        Self { kind: "error", cursor: None, counts: Counts::default(), json: json.into() }
+        Self {
+            kind: FrameKind::Error,
+            cursor: None,
+            counts: Counts::default(),
+            json: json.into(),
+            recorded_at: None,
+        }
     }
 
     pub fn closing(code: u16, retry_in_ms: u64) -> Self {
-        Self::notice("closing", json!({"type": "closing", "code": code, "retry_in_ms": retry_in_ms}))
+        Self::notice(FrameKind::Closing, json!({"type": "closing", "code": code, "retry_in_ms": retry_in_ms}))
     }
 
     /// A frame that says nothing about the inbox.
-    fn notice(kind: &'static str, json: Value) -> Self {
-        Self { kind, cursor: None, counts: Counts::default(), json: json.to_string().into() }
+    fn notice(kind: FrameKind, json: Value) -> Self {
+        let json = json.to_string().into();
+        Self { kind, cursor: None, counts: Counts::default(), json, recorded_at: None }
     }
 }
 

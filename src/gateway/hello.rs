@@ -41,9 +41,9 @@ impl Shown {
     pub async fn check(self, gateway: &Gateway) -> Result<Option<Principal>, Close> {
         match self {
             Self::Nothing => Ok(None),
-            Self::Checked(checked) => checked.map(Some).map_err(refused),
+            Self::Checked(checked) => checked.map(Some).map_err(|denied| refused(gateway, denied)),
             Self::Ticket(secret) => match gateway.tickets.redeem(&secret).await {
-                Ok(redeemed) => redeemed.map(Some).map_err(refused),
+                Ok(redeemed) => redeemed.map(Some).map_err(|denied| refused(gateway, denied)),
                 Err(error) => {
                     tracing::warn!(%error, "a ticket cannot be looked up");
                     Err(Close::GoingAway)
@@ -54,7 +54,8 @@ impl Shown {
 }
 
 /// Credentials that are not good; or the client comes back when that can be told.
-pub fn refused(denied: Denied) -> Close {
+pub fn refused(gateway: &Gateway, denied: Denied) -> Close {
+    gateway.metrics.auth.denied(denied);
     match denied {
         Denied::Unavailable(_) => Close::GoingAway,
         _ => Close::Unauthorized,

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -68,6 +69,8 @@ struct Outbox {
     connection: Uuid,
     waiting: Mutex<Waiting>,
     filled: Notify,
+    /// Of all connections.
+    queued_bytes: IntGauge,
 }
 
 #[derive(Default)]
@@ -78,8 +81,8 @@ struct Waiting {
 }
 
 impl Outbox {
-    fn new(owner: Arc<Owner>, connection: Uuid) -> Self {
-        Self { owner, connection, waiting: Mutex::default(), filled: Notify::new() }
+    fn new(owner: Arc<Owner>, connection: Uuid, queued_bytes: IntGauge) -> Self {
+        Self { owner, connection, waiting: Mutex::default(), filled: Notify::new(), queued_bytes }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -89,6 +92,7 @@ impl Outbox {
     fn push(&self, queued: Queued) {
         let mut waiting = self.waiting();
         waiting.bytes += queued.bytes();
+        self.queued_bytes.add(queued.bytes() as i64);
         if waiting.bytes > QUEUE_BYTES_MAX {
             waiting.queue = VecDeque::new();
             waiting.close.get_or_insert(Close::TooSlow);
@@ -102,6 +106,13 @@ impl Outbox {
     fn close(&self, why: Close) {
         self.waiting().close.get_or_insert(why);
         self.filled.notify_one();
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let bytes = self.waiting().bytes;
+        self.queued_bytes.sub(bytes as i64);
     }
 }
 
@@ -150,20 +161,25 @@ impl Registry {
     }
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Hub {
     registry: Arc<Mutex<Registry>>,
     draining: CancellationToken,
+    queued_bytes: IntGauge,
 }
 
 impl Hub {
+    pub fn new(queued_bytes: IntGauge) -> Self {
+        Self { registry: Arc::default(), draining: CancellationToken::new(), queued_bytes }
+    }
+
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().expect("no code panics while it holds the registry")
     }
 
     /// Opens a queue for the user. It receives everything the feed dispatches after the tap's position.
     pub fn tap(&self, owner: Arc<Owner>, connection: Uuid) -> Tap {
-        let outbox = Arc::new(Outbox::new(owner.clone(), connection));
+        let outbox = Arc::new(Outbox::new(owner.clone(), connection, self.queued_bytes.clone()));
         let mut registry = self.registry();
         let users = registry.by_user.entry(owner.tenant.to_string()).or_default();
         users.entry(owner.user_id.to_string()).or_default().push(outbox.clone());
@@ -182,8 +198,9 @@ impl Hub {
             registry.position = entry.position;
             let (Some(user_id), Some(changed)) = (&entry.user_id, &entry.changed) else { continue };
             let Some(outboxes) = registry.of(&entry.tenant, user_id) else { continue };
-            let frame =
+            let mut frame =
                 Frame::event(cursor(entry.position), &entry.event_type, changed.counts, &changed.item);
+            frame.recorded_at = entry.recorded_at;
             for outbox in outboxes {
                 outbox.push(Queued::Event { position: entry.position, frame: frame.clone() });
             }
@@ -287,6 +304,7 @@ impl Tap {
         match waiting.close {
             Some(close) if waiting.queue.is_empty() => Err(close),
             _ => {
+                self.outbox.queued_bytes.sub(waiting.bytes as i64);
                 waiting.bytes = 0;
                 Ok(std::mem::take(&mut waiting.queue))
             }

@@ -36,6 +36,28 @@ pub enum Inbound {
     Unknown,
 }
 
+/// What a frame asks for, roughly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InboundKind {
+    Auth,
+    Ping,
+    Ack,
+    Command,
+    Unknown,
+}
+
+impl Inbound {
+    pub fn kind(&self) -> InboundKind {
+        match self {
+            Self::Auth { .. } => InboundKind::Auth,
+            Self::Ping => InboundKind::Ping,
+            Self::Ack(_) => InboundKind::Ack,
+            Self::Order { .. } => InboundKind::Command,
+            Self::Unknown => InboundKind::Unknown,
+        }
+    }
+}
+
 /// A command.
 #[derive(Clone, Debug)]
 pub enum Order {

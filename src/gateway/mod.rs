@@ -19,9 +19,10 @@ mod socket;
 mod stream;
 
 pub use feed::Feed;
-pub use frame::Close;
+pub use frame::{Close, Frame, FrameKind};
 pub use hello::{Hello, Query, Shown};
 pub use hub::{Hub, Owner};
+pub use inbound::InboundKind;
 pub use places::{Keeper, Places};
 pub use pulse::HEARTBEAT;
 pub use session::Join;
@@ -36,6 +37,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Authenticator, Tickets};
 use crate::commands::Commands;
 use crate::log::History;
+use crate::telemetry::Metrics;
 use session::Session;
 
 /// What connections need of the node.
@@ -47,6 +49,7 @@ pub struct Gateway {
     pub authenticator: Arc<Authenticator>,
     pub tickets: Tickets,
     pub places: Places,
+    pub metrics: Metrics,
     /// Every open socket and what it leaves behind: a node that ends waits for them.
     pub sockets: TaskTracker,
 }

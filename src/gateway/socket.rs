@@ -21,6 +21,7 @@ use super::session::{Join, Session};
 use crate::api::Problem;
 use crate::auth::{Denied, Principal};
 use crate::clock;
+use crate::telemetry::metrics::{ConnectionKind, Open};
 
 /// What a client may send in one frame.
 const INBOUND_BYTES_MAX: usize = 64 << 10;
@@ -55,18 +56,31 @@ enum End {
     Gone,
 }
 
+impl End {
+    fn count(&self, counted: &mut Open) {
+        if let Self::Close(close) = self {
+            counted.close(*close);
+        }
+    }
+}
+
 /// Serves one socket until either side ends it.
 ///
 /// There are many and most of them are silent, so each stage, and whatever is done for a frame, is boxed: its space is
 /// there while it runs, and not while the socket waits.
 pub async fn serve(mut stream: Box<WebSocketStream>, gateway: Arc<Gateway>, hello: Box<Hello>) {
+    let mut counted = gateway.metrics.live.connected(ConnectionKind::Socket);
     let opened = Box::pin(open(&mut stream, &gateway, *hello)).await;
     match opened {
         Ok(mut live) => {
             let end = live.run(&mut stream).await;
+            end.count(&mut counted);
             Box::pin(live.finish(&mut stream, end)).await;
         }
-        Err(end) => Box::pin(say_goodbye(&mut stream, &gateway, end)).await,
+        Err(end) => {
+            end.count(&mut counted);
+            Box::pin(say_goodbye(&mut stream, &gateway, end)).await;
+        }
     }
 }
 
@@ -94,7 +108,7 @@ async fn open(stream: &mut WebSocketStream, gateway: &Arc<Gateway>, hello: Hello
         pulse: Pulse::new(now),
         allowance,
     });
-    live.send(stream, first.iter().map(text)).await?;
+    live.send_frames(stream, &first).await?;
     Ok(live)
 }
 
@@ -111,12 +125,12 @@ async fn introduce(
             () = sleep_until(deadline) => return Err(End::Close(Close::Unauthorized)),
             () = gateway.hub.draining() => return Err(End::Close(Close::GoingAway)),
         };
-        let Some(inbound) = understand(message, allowance)? else { continue };
+        let Some(inbound) = understand(message, allowance, gateway)? else { continue };
         let Inbound::Auth { token: Ok(token), reference } = inbound else {
             return Err(End::Close(Close::Unauthorized));
         };
         let principal = gateway.authenticator.check_token(&token).await;
-        return principal.map(|it| (it, reference)).map_err(|denied| End::Close(refused(denied)));
+        return principal.map(|it| (it, reference)).map_err(|it| End::Close(refused(gateway, it)));
     }
 }
 
@@ -124,6 +138,7 @@ async fn introduce(
 fn understand(
     message: Option<Result<Message, std::io::Error>>,
     allowance: &mut Allowance,
+    gateway: &Gateway,
 ) -> Result<Option<Inbound>, End> {
     let message = match message {
         Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
@@ -134,7 +149,11 @@ fn understand(
         return Err(End::Close(Close::TooManyFrames));
     }
     match message {
-        Message::Text(text) => inbound::parse(&text, clock::now()).map(Some).map_err(End::Close),
+        Message::Text(text) => {
+            let inbound = inbound::parse(&text, clock::now()).map_err(End::Close)?;
+            gateway.metrics.live.received.of(inbound.kind()).inc();
+            Ok(Some(inbound))
+        }
         Message::Binary(_) => Err(End::Close(Close::BadRequest)),
         Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(None),
     }
@@ -168,7 +187,7 @@ impl Live {
             let has_room = self.orders.len() + self.session.answers() < ORDERS_MAX;
             let step = tokio::select! {
                 frames = self.session.next() => match frames {
-                    Ok(frames) => Box::pin(self.send(stream, frames.iter().map(text))).await,
+                    Ok(frames) => Box::pin(self.send_frames(stream, &frames)).await,
                     Err(close) => Err(End::Close(close)),
                 },
                 message = stream.next(), if has_room => Box::pin(self.receive(stream, message)).await,
@@ -215,7 +234,7 @@ impl Live {
         }
         match self.expiry.due(clock::now()) {
             Some(Due::End) => return Err(End::Close(Close::TokenExpired)),
-            Some(Due::Tell(frame)) => self.send(stream, [text(&frame)]).await?,
+            Some(Due::Tell(frame)) => self.send_frames(stream, &[frame]).await?,
             None => {}
         }
         if !reading {
@@ -227,7 +246,9 @@ impl Live {
             Some(Beat::Ask) => {
                 let sync = self.session.sync();
                 let ping = [Message::Ping(Vec::new())].into_iter();
-                self.send(stream, ping.chain(sync.as_ref().map(text))).await
+                self.send(stream, ping.chain(sync.as_ref().map(text))).await?;
+                self.count_sent(sync.as_slice());
+                Ok(())
             }
             None => Ok(()),
         }
@@ -239,7 +260,7 @@ impl Live {
         message: Option<Result<Message, std::io::Error>>,
     ) -> Result<(), End> {
         self.pulse.hear(Instant::now());
-        let answer = match understand(message, &mut self.allowance)? {
+        let answer = match understand(message, &mut self.allowance, &self.reader.gateway)? {
             Some(Inbound::Ping) => self.session.sync_or_owe(),
             Some(Inbound::Auth { token, reference }) => self.renew(token, reference.as_deref()).await,
             Some(Inbound::Ack(cursor)) => {
@@ -254,7 +275,7 @@ impl Live {
             Some(Inbound::Unknown) | None => None,
         };
         match answer {
-            Some(frame) => self.send(stream, [text(&frame)]).await,
+            Some(frame) => self.send_frames(stream, &[frame]).await,
             None => Ok(()),
         }
     }
@@ -273,9 +294,23 @@ impl Live {
     }
 
     async fn renewed(&self, token: Result<String, Problem>) -> Result<Principal, Problem> {
-        let principal = self.reader.gateway.authenticator.check_token(&token?).await?;
-        let owner = Query::default().owner(&principal);
-        if owner.as_ref() == Ok(&self.reader.owner) { Ok(principal) } else { Err(Denied::AnotherUser.into()) }
+        let gateway = &self.reader.gateway;
+        let checked = gateway.authenticator.check_token(&token?).await;
+        let renewed = checked.and_then(|principal| {
+            let owner = Query::default().owner(&principal);
+            if owner.as_ref() == Ok(&self.reader.owner) { Ok(principal) } else { Err(Denied::AnotherUser) }
+        });
+        Ok(renewed.inspect_err(|denied| gateway.metrics.auth.denied(*denied))?)
+    }
+
+    async fn send_frames(&self, stream: &mut WebSocketStream, frames: &[Frame]) -> Result<(), End> {
+        self.send(stream, frames.iter().map(text)).await?;
+        self.count_sent(frames);
+        Ok(())
+    }
+
+    fn count_sent(&self, frames: &[Frame]) {
+        self.reader.gateway.metrics.live.sent(frames, clock::instant());
     }
 
     /// Feeds several, then flushes once: one write to the network for all of them.
@@ -310,7 +345,9 @@ async fn say_goodbye(stream: &mut WebSocketStream, gateway: &Gateway, end: End) 
                 let spread = RETRY_SPREAD_MS + gateway.sockets.len() as u64;
                 // Any spread will do; the low bits of a fresh id are random.
                 let retry_in_ms = clock::new_uuid().as_u128() as u64 % spread.min(RETRY_SPREAD_MS_MAX);
-                stream.feed(text(&Frame::closing(close.code(), retry_in_ms))).await?;
+                let closing = Frame::closing(close.code(), retry_in_ms);
+                stream.feed(text(&closing)).await?;
+                gateway.metrics.live.sent(&[closing], clock::instant());
             }
             let code = CloseCode::from(close.code());
             stream.send(Message::Close(Some((code, close.reason().into())))).await?;

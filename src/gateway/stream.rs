@@ -15,8 +15,11 @@ use super::pulse::Pulse;
 use super::session::{Join, Session};
 use crate::auth::Principal;
 use crate::clock;
+use crate::telemetry::metrics::{self, ConnectionKind};
 
 struct Open {
+    gateway: Arc<Gateway>,
+    counted: metrics::Open,
     session: Session,
     expiry: Expiry,
     pulse: Pulse,
@@ -30,32 +33,37 @@ pub async fn stream(
     principal: &Principal,
     join: Join,
 ) -> Result<impl Stream<Item = Event> + Send + 'static, Close> {
-    let (session, first) = Session::open(gateway, join).await?;
+    let mut counted = gateway.metrics.live.connected(ConnectionKind::Sse);
+    let (session, first) =
+        Session::open(gateway.clone(), join).await.inspect_err(|close| counted.close(*close))?;
     let (expiry, pulse) = (Expiry::of(principal), Pulse::new(Instant::now()));
-    let open = Box::new(Open { session, expiry, pulse, waiting: first.into() });
+    let open = Box::new(Open { gateway, counted, session, expiry, pulse, waiting: first.into() });
     Ok(unfold(open, async |mut open| {
-        let frame = open.next().await?;
+        let frame = open.next().await.inspect_err(|close| open.counted.close(*close)).ok()?;
+        open.gateway.metrics.live.sent(std::slice::from_ref(&frame), clock::instant());
         Some((event(&frame), open))
     }))
 }
 
 impl Open {
-    async fn next(&mut self) -> Option<Frame> {
-        while self.waiting.is_empty() {
+    async fn next(&mut self) -> Result<Frame, Close> {
+        loop {
+            if let Some(frame) = self.waiting.pop_front() {
+                return Ok(frame);
+            }
             let mut due = self.pulse.next();
             if let Some(left) = self.expiry.next_in(clock::now()) {
                 due = due.min(Instant::now() + left);
             }
             tokio::select! {
-                frames = self.session.next() => self.waiting.extend(frames.ok()?),
+                frames = self.session.next() => self.waiting.extend(frames?),
                 () = tokio::time::sleep_until(due) => match self.expiry.due(clock::now()) {
-                    Some(Due::End) => return None,
+                    Some(Due::End) => return Err(Close::TokenExpired),
                     Some(Due::Tell(frame)) => self.waiting.push_back(frame),
                     None => self.beat(),
                 },
             }
         }
-        self.waiting.pop_front()
     }
 
     fn beat(&mut self) {
@@ -69,7 +77,7 @@ impl Open {
 }
 
 fn event(frame: &Frame) -> Event {
-    let event = Event::message(frame.json.as_ref()).event_type(frame.kind);
+    let event = Event::message(frame.json.as_ref()).event_type(frame.kind.as_str());
     match frame.cursor {
         Some(cursor) => event.id(cursor.to_string()),
         None => event,

@@ -17,6 +17,7 @@ use super::History;
 use super::append::{self, Verdict};
 use super::job::{AppendError, Appended, Job, Lane};
 use crate::telemetry::Trouble;
+use crate::telemetry::metrics::{AppendFailure, LogMetrics, Waiting};
 
 /// Jobs that may wait in each lane; beyond that callers are told to come back.
 const QUEUE_JOBS_MAX: usize = 20_000;
@@ -57,6 +58,7 @@ struct Pending {
     job: Job,
     progress: Arc<Progress>,
     reply: Reply,
+    waiting: Waiting,
 }
 
 /// The way in: cheap to clone.
@@ -65,6 +67,7 @@ pub struct Log {
     singles: mpsc::Sender<Pending>,
     bulk: mpsc::Sender<Pending>,
     history: History,
+    metrics: LogMetrics,
 }
 
 impl Log {
@@ -86,7 +89,8 @@ impl Log {
             Lane::Single => &self.singles,
             Lane::Bulk => &self.bulk,
         };
-        let pending = Pending { job, progress: progress.clone(), reply };
+        let waiting = self.metrics.wait(lane);
+        let pending = Pending { job, progress: progress.clone(), reply, waiting };
         queue.try_send(pending).map_err(|_| AppendError::Busy)?;
         match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(result)) => result,
@@ -109,6 +113,7 @@ pub struct Writer {
     /// Where the log ended when the current call was sent.
     head_before_call: i64,
     trouble: Trouble,
+    metrics: LogMetrics,
 }
 
 struct Queue {
@@ -172,7 +177,7 @@ impl Queue {
 }
 
 impl Writer {
-    pub fn new(connect: PgConnectOptions, history: History) -> (Log, Self) {
+    pub fn new(connect: PgConnectOptions, history: History, metrics: LogMetrics) -> (Log, Self) {
         let (singles, single_queue) = mpsc::channel(QUEUE_JOBS_MAX);
         let (bulk, bulk_queue) = mpsc::channel(QUEUE_JOBS_MAX);
         let writer = Self {
@@ -185,8 +190,9 @@ impl Writer {
             connection: None,
             head_before_call: 0,
             trouble: Trouble::default(),
+            metrics: metrics.clone(),
         };
-        (Log { singles, bulk, history }, writer)
+        (Log { singles, bulk, history, metrics }, writer)
     }
 
     /// Runs until every [`Log`] is gone and all it handed in has its answer.
@@ -250,7 +256,11 @@ impl Writer {
             if call.is_empty() {
                 continue;
             }
-            match self.call(&call, uncertain_since).await {
+            let called = self.call(&call, uncertain_since).await;
+            if let Some(failure) = called.as_ref().err().and_then(CallError::failure) {
+                self.metrics.failures.of(failure).inc();
+            }
+            match called {
                 Ok(outcome) => {
                     if self.trouble.ends() {
                         tracing::info!("the log takes appends again");
@@ -304,12 +314,20 @@ impl Writer {
         let sent = Instant::now();
         let answer = append::append(&mut connection, jobs, uncertain_since);
         let answer = tokio::time::timeout(CALL_TIMEOUT, answer).await;
-        tracing::trace!(jobs = call.len(), elapsed_us = sent.elapsed().as_micros(), "append");
+        self.measure(call, sent.elapsed());
         let result = answer.map_err(|_| CallError::Lost(sqlx::Error::PoolTimedOut))?.map_err(CallError::of);
         if !matches!(result, Err(CallError::Lost(_))) {
             self.connection = Some(connection);
         }
         result
+    }
+
+    fn measure(&self, call: &[Pending], took: Duration) {
+        let Some(lane) = call.first().map(|pending| pending.waiting.lane) else { return };
+        let events: usize = call.iter().map(|pending| pending.job.events.len()).sum();
+        self.metrics.call_seconds.of(lane).observe(took.as_secs_f64());
+        self.metrics.call_events.of(lane).observe(events as f64);
+        tracing::trace!(jobs = call.len(), events, elapsed_us = took.as_micros(), "append");
     }
 
     async fn open(&self) -> Result<PgConnection, sqlx::Error> {
@@ -351,6 +369,7 @@ impl Writer {
             };
             replies.push((pending.reply, result));
         }
+        self.metrics.appended.inc_by(added.len() as u64);
         self.history.tail.push(added);
         self.history.head.advance_to(position);
         // A caller who hung up does not hear it; the commit stands.
@@ -403,6 +422,17 @@ enum CallError {
 }
 
 impl CallError {
+    /// As it is counted; an epoch that has ended is no failure.
+    fn failure(&self) -> Option<AppendFailure> {
+        match self {
+            Self::Data(_) => Some(AppendFailure::Data),
+            Self::NotDone(_) => Some(AppendFailure::NotDone),
+            Self::Unreachable(_) => Some(AppendFailure::Unreachable),
+            Self::Lost(_) => Some(AppendFailure::Lost),
+            Self::Foreign(_) => None,
+        }
+    }
+
     fn of(error: sqlx::Error) -> Self {
         let Some(database) = error.as_database_error() else { return Self::Lost(error) };
         let code = database.code().unwrap_or_default();

@@ -1,12 +1,14 @@
 //! One entry of the stream, a public contract: other services may read it with consumer groups.
 //!
 //! Fields: `epoch` and `generation` (first, always), `tenant`, `type`, `event` (the envelope as `/v1/events` lists it), and
-//! where the event concerns a user `user_id`; where it changed his inbox also `unread`, `unseen`, `item`.
+//! where the event concerns a user `user_id`; where it changed his inbox also `unread`, `unseen`, `item`, and
+//! `recorded_at_us`, the envelope's `recorded_at` in Unix microseconds.
 
 use redis::ScriptInvocation;
 use redis::streams::StreamId;
 use tidings_projections::inbox::{Counts, Folded};
 use tidings_projections::log::Epochs;
+use time::OffsetDateTime;
 
 /// Which history an entry belongs to, and which reading of it: the epoch of the log, and the generation of the inbox
 /// that its counts and item come from.
@@ -23,6 +25,8 @@ pub struct Entry {
     pub tenant: String,
     pub event_type: String,
     pub user_id: Option<String>,
+    /// When the event was committed; not known of what an older node wrote.
+    pub recorded_at: Option<OffsetDateTime>,
     pub changed: Option<Changed>,
 }
 
@@ -42,6 +46,7 @@ impl Entry {
             tenant: event.tenant.clone(),
             event_type: event.event_type.clone(),
             user_id: event.recipient.clone(),
+            recorded_at: Some(event.recorded_at),
             changed: folded.change.as_ref().map(|change| Changed {
                 counts: change.counts,
                 item: change.item.to_json(epochs.cursor(event.position)),
@@ -61,13 +66,17 @@ impl Entry {
         };
         let (tenant, event_type, user_id) = (id.get("tenant")?, id.get("type")?, id.get("user_id"));
         let version = Version { epoch: id.get("epoch")?, generation: id.get("generation")? };
-        Some((version, Self { position, tenant, event_type, user_id, changed }))
+        let recorded_at = id.get("recorded_at_us").and_then(from_unix_us);
+        Some((version, Self { position, tenant, event_type, user_id, recorded_at, changed }))
     }
 
     /// Adds the entry to the call of `append.lua`: how many words follow, then names and values in turn.
     /// `envelope` is the event as JSON.
     pub fn add_to(&self, call: &mut ScriptInvocation<'_>, version: Version, envelope: &str) {
-        let optional = usize::from(self.user_id.is_some()) + 3 * usize::from(self.changed.is_some());
+        let recorded_at_us = self.recorded_at.filter(|_| self.changed.is_some()).map(unix_us);
+        let optional = usize::from(self.user_id.is_some())
+            + 3 * usize::from(self.changed.is_some())
+            + usize::from(recorded_at_us.is_some());
         call.arg(2 * (5 + optional));
         call.arg("epoch").arg(version.epoch).arg("generation").arg(version.generation);
         call.arg("tenant").arg(&self.tenant);
@@ -78,5 +87,16 @@ impl Entry {
         if let Some(Changed { counts, item }) = &self.changed {
             call.arg("unread").arg(counts.unread).arg("unseen").arg(counts.unseen).arg("item").arg(item);
         }
+        if let Some(recorded_at_us) = recorded_at_us {
+            call.arg("recorded_at_us").arg(recorded_at_us);
+        }
     }
+}
+
+fn unix_us(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
+}
+
+fn from_unix_us(us: i64) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(us) * 1_000).ok()
 }

@@ -23,6 +23,7 @@ use tidings_projections::read_model::Checkpoint;
 use tokio::sync::mpsc;
 
 use crate::log::History;
+use crate::telemetry::metrics::MirrorMetrics;
 use relay::Outgoing;
 
 /// The one stream of the log; the braces keep it in one slot of a cluster.
@@ -82,12 +83,13 @@ pub struct Mirror {
     /// What the projector of this node committed.
     pub committed: mpsc::Receiver<Arc<Batch>>,
     pub health: tokio::sync::watch::Sender<Health>,
+    pub metrics: MirrorMetrics,
     /// Where the stream ended at the last check, if that was behind the inbox.
     pub stands_at: Option<i64>,
 }
 
 /// Whether the stream is current, for the health check.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Health {
     #[default]
     Starting,
@@ -134,7 +136,7 @@ impl Mirror {
         }
         let changed = self.health.send_if_modified(|known| {
             let changed = *known != health;
-            *known = health.clone();
+            *known = health;
             changed
         });
         match step {
@@ -174,7 +176,10 @@ impl Mirror {
         match self.push(connection, generation, entries, false).await? {
             Pushed::Ok | Pushed::NewerGeneration { .. } => Ok(()),
             Pushed::Gap { top } if entries.last().is_none_or(|last| last.1.position <= top) => Ok(()),
-            Pushed::Gap { top } => self.refill(connection, top).await,
+            Pushed::Gap { top } => {
+                self.metrics.refills.inc();
+                self.refill(connection, top).await
+            }
             Pushed::Foreign => self.begin(connection).await,
             Pushed::Newer { epoch } => self.meet_newer(epoch).await,
         }
@@ -190,7 +195,11 @@ impl Mirror {
         match self.push(connection, generation, &[], false).await? {
             Pushed::Gap { top } if reached > top => {
                 self.stands_at = Some(top);
-                if stood_at == Some(top) { self.refill(connection, top).await } else { Ok(()) }
+                if stood_at != Some(top) {
+                    return Ok(());
+                }
+                self.metrics.refills.inc();
+                self.refill(connection, top).await
             }
             Pushed::Foreign if reached > 0 => self.begin(connection).await,
             Pushed::Newer { epoch } => self.meet_newer(epoch).await,
@@ -202,6 +211,7 @@ impl Mirror {
     }
 
     async fn begin(&self, connection: &mut MultiplexedConnection) -> Result<(), MirrorError> {
+        self.metrics.refills.inc();
         let reached = inbox::checkpoint(&self.pool).await?.position;
         let from = (reached - KEPT_ENTRIES).max(0);
         let page = self.page(from).await?;
@@ -277,6 +287,12 @@ impl Mirror {
             entry.add_to(&mut call, version, &folded.event.to_json(&epochs));
         }
         let (verdict, theirs, top): (String, i64, i64) = call.invoke_async(connection).await?;
+        if let ("ok", Some((_, last))) = (verdict.as_str(), entries.last()) {
+            self.metrics.pushed.inc_by(entries.len() as u64);
+            self.metrics.position.set(last.position);
+        } else if verdict == "gap" {
+            self.metrics.position.set(top);
+        }
         Ok(match verdict.as_str() {
             "ok" => Pushed::Ok,
             "gap" => Pushed::Gap { top },
@@ -339,6 +355,7 @@ mod tests {
             tenant: "default".into(),
             event_type: "notification.created".into(),
             user_id: Some("alice".into()),
+            recorded_at: None,
             changed: Some(Changed { counts: Counts::default(), item: "x".repeat(bytes) }),
         }
     }

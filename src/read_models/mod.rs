@@ -109,15 +109,39 @@ pub struct Overview {
     pub activity: Activity,
 }
 
-impl Overview {
-    /// `following`, `rebuilding`, `halted` at an event this binary does not know, or `failing`.
-    pub fn state(&self) -> &'static str {
-        match self.activity {
-            Activity::Halted(_) => "halted",
-            Activity::Failing(_) => "failing",
-            Activity::Following if self.standing.rebuilding => "rebuilding",
-            Activity::Following => "following",
+/// What a read model is doing, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Following,
+    Rebuilding,
+    /// At an event this binary does not know.
+    Halted,
+    Failing,
+}
+
+impl State {
+    pub fn of(activity: &Activity, rebuilding: bool) -> Self {
+        match activity {
+            Activity::Halted(_) => Self::Halted,
+            Activity::Failing(_) => Self::Failing,
+            Activity::Following if rebuilding => Self::Rebuilding,
+            Activity::Following => Self::Following,
         }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Following => "following",
+            Self::Rebuilding => "rebuilding",
+            Self::Halted => "halted",
+            Self::Failing => "failing",
+        }
+    }
+}
+
+impl Overview {
+    pub fn state(&self) -> &'static str {
+        State::of(&self.activity, self.standing.rebuilding).as_str()
     }
 
     /// Why it does not follow.
@@ -132,6 +156,11 @@ impl Overview {
 impl ReadModels {
     pub fn new(site: Site, pool: PgPool, watched: Vec<Watched>) -> Self {
         Self { site, pool, watched: Arc::new(watched), rebuilding: Arc::default() }
+    }
+
+    /// What this node does with each; asks nobody.
+    pub fn activities(&self) -> impl Iterator<Item = (Name, Activity)> {
+        self.watched.iter().map(|watched| (watched.name, watched.activity.borrow().clone()))
     }
 
     pub async fn overview(&self) -> Result<Vec<Overview>, sqlx::Error> {

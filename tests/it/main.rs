@@ -21,6 +21,7 @@ mod idempotency;
 mod inbox;
 mod jwks;
 mod load_balancer;
+mod metrics;
 mod mirror;
 mod nodes;
 mod notification_list;

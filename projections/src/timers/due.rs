@@ -59,6 +59,18 @@ const NEXT: &str = "
 SELECT due_at, greatest(0, ceil(extract(epoch FROM due_at - statement_timestamp()) * 1000))::bigint
   FROM timers_v1.timers WHERE due_at > statement_timestamp() ORDER BY due_at LIMIT 1";
 
+const COUNT: &str = "
+SELECT count(*) FROM (
+    SELECT FROM timers_v1.timers t
+     WHERE t.due_at <= statement_timestamp()
+       AND (SELECT 1 FROM timers_v1.parked p WHERE p.tenant = t.tenant AND p.user_id = t.user_id LIMIT 1) IS NULL
+     LIMIT $1) due";
+
+/// How many timers are due, counted up to `limit`; those of parked recipients are not.
+pub async fn count_due(executor: impl PgExecutor<'_>, limit: i64) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(COUNT).bind(limit).fetch_one(executor).await
+}
+
 /// At most `limit` due timers, the longest due first, from where the page before ended. What is set for a parked
 /// recipient waits until the recipient is redriven: it may be out of date.
 pub async fn due(

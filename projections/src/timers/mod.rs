@@ -9,7 +9,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use due::{After, Due, due, next_due};
+pub use due::{After, Due, count_due, due, next_due};
 pub use fold::Kind;
 
 use sqlx::PgConnection;

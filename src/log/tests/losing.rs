@@ -170,7 +170,7 @@ async fn begins_an_epoch(restore: &'static str) {
     // A restart: the next writer opens the log anew.
     let keys = bench.codec.keys().clone();
     let history = History::load(&bench.pool, keys).await.unwrap();
-    let (log, writer) = Writer::new(bench.connect.clone(), history.clone());
+    let (log, writer) = Writer::new(bench.connect.clone(), history.clone(), Metrics::default().log);
     tokio::spawn(writer.run());
     let refused = log.append(bench.job(fresh_id(), 1).await, Lane::Single).await;
     assert_eq!(refused, Err(AppendError::Conflict), "it was made before");

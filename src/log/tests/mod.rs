@@ -25,6 +25,7 @@ use super::*;
 use crate::app;
 use crate::clock;
 use crate::embedded::{self, Embedded, Wanted};
+use crate::telemetry::Metrics;
 
 /// A log of its own, with its own Postgres.
 pub(crate) struct Bench {
@@ -51,7 +52,7 @@ impl Bench {
         app::migrate(&connect).await.unwrap();
         let keys = KeyRing::new(pool.clone(), MasterKey::new([7; 32]));
         let history = History::load(&pool, keys.clone()).await.unwrap();
-        let (log, writer) = Writer::new(through(connect.clone()), history.clone());
+        let (log, writer) = Writer::new(through(connect.clone()), history.clone(), Metrics::default().log);
         tokio::spawn(writer.run());
         // Nothing follows this log, so nothing holds bulk work back either.
         history.inbox.advance_to(i64::MAX);

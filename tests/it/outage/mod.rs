@@ -5,7 +5,7 @@
 mod epochs;
 mod postgres;
 mod redis;
-mod redis_server;
+pub mod redis_server;
 mod wire;
 
 use std::time::{Duration, Instant};

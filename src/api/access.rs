@@ -1,0 +1,140 @@
+//! Keeps account of requests: a line at `debug` and the counts of each, and what keeps the service from serving.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use poem::http::StatusCode;
+use poem::{Endpoint, PathPattern, Request, Response};
+use poem_openapi::{OpenApi, OpenApiService, Webhook};
+use prometheus::IntGauge;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::problem::Mishap;
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{AuthMetrics, Routes};
+
+/// Routes that the document does not describe, as the router spells them and as the document would.
+const UNDOCUMENTED: [(&str, &str); 7] = [
+    ("/v1/ws", "/v1/ws"),
+    ("/v1/users/:user_id/inbox/stream", "/v1/users/{user_id}/inbox/stream"),
+    ("/health/live", "/health/live"),
+    ("/health/ready", "/health/ready"),
+    ("/metrics", "/metrics"),
+    ("/openapi.json", "/openapi.json"),
+    ("/docs/", "/docs"),
+];
+/// While requests cannot be served, this often one of them says why.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+pub struct Access {
+    routes: Routes,
+    auth: AuthMetrics,
+    unserved: Mutex<Unserved>,
+}
+
+/// Requests that could not be served since the last line about them.
+#[derive(Default)]
+struct Unserved {
+    count: u64,
+    said: Option<Instant>,
+}
+
+impl Unserved {
+    /// How many, where it is time to say so.
+    fn add(&mut self, now: Instant) -> Option<u64> {
+        self.count += 1;
+        if self.said.is_some_and(|said| now - said < SAY_EVERY) {
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.count))
+    }
+}
+
+impl Access {
+    pub fn new<T: OpenApi, W: Webhook>(api: &OpenApiService<T, W>, metrics: &Metrics) -> Self {
+        let get = || vec!["GET".to_owned()];
+        let others = UNDOCUMENTED.map(|(pattern, template)| (pattern.to_owned(), template.to_owned(), get()));
+        let routes = metrics.http.routes(documented(&api.spec()).into_iter().chain(others));
+        Self { routes, auth: metrics.auth.clone(), unserved: Mutex::default() }
+    }
+
+    fn blame(&self, mishap: &Mishap) {
+        self.routes.metrics.problem(mishap.slug);
+        if let Some(denied) = mishap.denied {
+            self.auth.denied(denied);
+        }
+        let Some(error) = &mishap.cause else { return };
+        let said = self.unserved.lock().expect("no code panics while it counts").add(Instant::now());
+        if let Some(requests) = said {
+            tracing::warn!(%error, requests, "requests could not be served");
+        }
+    }
+}
+
+/// Every path of a document, as the router spells it and as the document does, with its methods.
+fn documented(document: &str) -> Vec<(String, String, Vec<String>)> {
+    let document: Value = serde_json::from_str(document).unwrap_or_default();
+    let paths = document["paths"].as_object().into_iter().flatten();
+    let methods = |path: &Value| {
+        let names = path.as_object().into_iter().flatten().map(|(name, _)| name.to_uppercase());
+        names.collect()
+    };
+    paths.map(|(template, path)| (pattern_of(template), template.clone(), methods(path))).collect()
+}
+
+/// The router's spelling: poem-openapi numbers the parameters.
+fn pattern_of(template: &str) -> String {
+    let mut parts = template.split('{');
+    let mut pattern = parts.next().unwrap_or_default().to_owned();
+    for (number, part) in parts.enumerate() {
+        let rest = part.split_once('}').map_or("", |(_, rest)| rest);
+        pattern += &format!(":param{number}{rest}");
+    }
+    pattern
+}
+
+/// A request that is being served, or given up.
+struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Serves a request and keeps account of it.
+pub async fn account<E: Endpoint<Output = Response>>(
+    access: Arc<Access>,
+    next: Arc<E>,
+    request: Request,
+) -> poem::Result<Response> {
+    let in_flight = InFlight(access.routes.metrics.in_flight.clone());
+    in_flight.0.inc();
+    let (began, method) = (Instant::now(), request.method().clone());
+    let response = next.call(request).await?;
+    let (took, status) = (began.elapsed(), response.status());
+    let pattern = response.data::<PathPattern>().map(|pattern| &*pattern.0);
+    access.routes.count(pattern, method.as_str(), status.as_u16(), took);
+    let mishap = response.data::<Mishap>();
+    mishap.into_iter().for_each(|mishap| access.blame(mishap));
+    line(&access, method.as_str(), pattern, status, took, mishap);
+    Ok(response)
+}
+
+fn line(
+    access: &Access,
+    method: &str,
+    pattern: Option<&str>,
+    status: StatusCode,
+    took: Duration,
+    mishap: Option<&Mishap>,
+) {
+    // The path itself names users.
+    let route = access.routes.template(pattern, method);
+    let elapsed_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let problem = mishap.map(|mishap| mishap.slug);
+    let cause = mishap.and_then(|mishap| mishap.cause.as_deref());
+    tracing::debug!(method, route, status = status.as_u16(), elapsed_us, problem, cause, "request");
+}

@@ -1,0 +1,174 @@
+//! What became of commands.
+
+use prometheus::{IntCounter, Registry};
+use tidings_domain::notification::Action;
+
+use super::{Each, Label, counters};
+use crate::commands::CommandError;
+use crate::log::AppendError;
+
+#[derive(Clone, Copy)]
+enum Order {
+    Create,
+    Release,
+    Wake,
+    Expire,
+    Deliver,
+    Retry,
+    Seen,
+    Read,
+    Unread,
+    Archive,
+    Unarchive,
+    Snooze,
+    Cancel,
+}
+
+impl Label for Order {
+    const NAME: &'static str = "command";
+    const ALL: &'static [Self] = &[
+        Self::Create,
+        Self::Release,
+        Self::Wake,
+        Self::Expire,
+        Self::Deliver,
+        Self::Retry,
+        Self::Seen,
+        Self::Read,
+        Self::Unread,
+        Self::Archive,
+        Self::Unarchive,
+        Self::Snooze,
+        Self::Cancel,
+    ];
+
+    fn number(self) -> usize {
+        self as usize
+    }
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Release => "release",
+            Self::Wake => "wake",
+            Self::Expire => "expire",
+            Self::Deliver => "deliver",
+            Self::Retry => "retry",
+            Self::Seen => "seen",
+            Self::Read => "read",
+            Self::Unread => "unread",
+            Self::Archive => "archive",
+            Self::Unarchive => "unarchive",
+            Self::Snooze => "snooze",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+impl From<&Action> for Order {
+    fn from(action: &Action) -> Self {
+        match action {
+            Action::Create(_) => Self::Create,
+            Action::Release { .. } => Self::Release,
+            Action::Wake { .. } => Self::Wake,
+            Action::Expire { .. } => Self::Expire,
+            Action::Deliver { .. } => Self::Deliver,
+            Action::Retry { .. } => Self::Retry,
+            Action::MarkSeen => Self::Seen,
+            Action::MarkRead => Self::Read,
+            Action::MarkUnread => Self::Unread,
+            Action::Archive => Self::Archive,
+            Action::Unarchive => Self::Unarchive,
+            Action::Snooze { .. } => Self::Snooze,
+            Action::Cancel => Self::Cancel,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Outcome {
+    Done,
+    Replayed,
+    Refused,
+    Conflict,
+    KeyReused,
+    Busy,
+    Unavailable,
+    Unknown,
+    Fault,
+}
+
+impl Label for Outcome {
+    const NAME: &'static str = "outcome";
+    const ALL: &'static [Self] = &[
+        Self::Done,
+        Self::Replayed,
+        Self::Refused,
+        Self::Conflict,
+        Self::KeyReused,
+        Self::Busy,
+        Self::Unavailable,
+        Self::Unknown,
+        Self::Fault,
+    ];
+
+    fn number(self) -> usize {
+        self as usize
+    }
+
+    fn value(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Replayed => "replayed",
+            Self::Refused => "refused",
+            Self::Conflict => "conflict",
+            Self::KeyReused => "key_reused",
+            Self::Busy => "busy",
+            Self::Unavailable => "unavailable",
+            Self::Unknown => "outcome_unknown",
+            Self::Fault => "fault",
+        }
+    }
+}
+
+impl From<&CommandError> for Outcome {
+    fn from(error: &CommandError) -> Self {
+        match error {
+            CommandError::Refused(_) | CommandError::Past { .. } => Self::Refused,
+            CommandError::Conflict | CommandError::Append(AppendError::Conflict) => Self::Conflict,
+            CommandError::KeyReused => Self::KeyReused,
+            CommandError::Append(AppendError::Busy) => Self::Busy,
+            CommandError::Append(AppendError::OutcomeUnknown) => Self::Unknown,
+            CommandError::Append(AppendError::Expired | AppendError::DatabaseBehind)
+            | CommandError::Behind(_)
+            | CommandError::Unavailable(_) => Self::Unavailable,
+            CommandError::Append(AppendError::Refused(_)) | CommandError::Fault(_) => Self::Fault,
+        }
+    }
+}
+
+/// Counts each command once, by what it was to do and what it came to.
+#[derive(Clone)]
+pub struct CommandMetrics {
+    commands: Each<Order, Each<Outcome, IntCounter>>,
+}
+
+impl CommandMetrics {
+    pub(super) fn new(registry: &Registry) -> Self {
+        let name = "tidings_commands_total";
+        let help = "Commands, each item of a batch and of a bulk mark by itself.";
+        let all = counters(registry, name, help, &[Order::NAME, Outcome::NAME]);
+        let outcomes = |order| Each::make(|outcome| all.with_label_values(&[order, outcome]));
+        Self { commands: Each::make(outcomes) }
+    }
+
+    /// `result` says of a success whether it was the answer of an earlier request.
+    pub fn count(&self, action: &Action, result: Result<bool, &CommandError>) {
+        let outcome = match result {
+            Ok(false) => Outcome::Done,
+            Ok(true) => Outcome::Replayed,
+            Err(error) => error.into(),
+        };
+        self.commands.of(action.into()).of(outcome).inc();
+    }
+}

@@ -1,0 +1,120 @@
+//! Requests by route, and what was wrong with them.
+//!
+//! A route is counted by its template. The templates are known at start; whatever fits none is counted as one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
+
+use super::{SECONDS, SOUND, counters, gauge, register};
+
+const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+const NO_ROUTE: &str = "none";
+
+#[derive(Clone)]
+pub struct HttpMetrics {
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+    pub in_flight: IntGauge,
+    problems: IntCounterVec,
+}
+
+impl HttpMetrics {
+    pub(super) fn new(registry: &Registry) -> Self {
+        let seconds = HistogramOpts::new(
+            "tidings_http_request_duration_seconds",
+            "Time until the head of the answer is ready; a socket's is its handshake, a stream's its beginning.",
+        );
+        let seconds = HistogramVec::new(seconds.buckets(SECONDS.to_vec()), &["route", "method"]);
+        let metrics = Self {
+            requests: counters(
+                registry,
+                "tidings_http_requests_total",
+                "Requests answered, by the route's template, the method and the class of the status.",
+                &["route", "method", "status"],
+            ),
+            seconds: register(registry, seconds.expect(SOUND)),
+            in_flight: gauge(registry, "tidings_http_requests_in_flight", "Requests not answered yet."),
+            problems: counters(
+                registry,
+                "tidings_problems_total",
+                "Problems answered over HTTP, by their type.",
+                &["type"],
+            ),
+        };
+        // A rate needs a beginning: the first failure must be seen as one.
+        for slug in ["unavailable", "internal", "unauthorized", "busy"] {
+            metrics.problems.with_label_values(&[slug]);
+        }
+        metrics
+    }
+
+    /// Of a problem's type.
+    pub fn problem(&self, slug: &'static str) {
+        self.problems.with_label_values(&[slug]).inc();
+    }
+
+    /// `routes` are what the router calls them, their templates as `/v1/notifications/{id}`, and their methods.
+    pub fn routes(&self, routes: impl IntoIterator<Item = (String, String, Vec<String>)>) -> Routes {
+        let counted = |template: &str, method: String| {
+            let counted = Counted {
+                route: template.to_owned(),
+                method: method.clone(),
+                seconds: OnceLock::new(),
+                statuses: Default::default(),
+            };
+            (method, counted)
+        };
+        let by_pattern = routes
+            .into_iter()
+            .map(|(pattern, template, methods)| {
+                let methods = methods.into_iter().map(|method| counted(&template, method)).collect();
+                (pattern, methods)
+            })
+            .collect();
+        let (_, other) = counted(NO_ROUTE, "any".into());
+        Routes { metrics: self.clone(), by_pattern: Arc::new(by_pattern), other: Arc::new(other) }
+    }
+}
+
+/// The routes there are, each with its series. They are made when they are first needed.
+#[derive(Clone)]
+pub struct Routes {
+    pub metrics: HttpMetrics,
+    /// By the template as the router spells it, then by method.
+    by_pattern: Arc<HashMap<String, Vec<(String, Counted)>>>,
+    other: Arc<Counted>,
+}
+
+struct Counted {
+    route: String,
+    method: String,
+    seconds: OnceLock<Histogram>,
+    statuses: [OnceLock<IntCounter>; STATUS_CLASSES.len()],
+}
+
+impl Routes {
+    /// The template as the document spells it, for whatever was routed.
+    pub fn template(&self, pattern: Option<&str>, method: &str) -> &str {
+        &self.find(pattern, method).route
+    }
+
+    pub fn count(&self, pattern: Option<&str>, method: &str, status: u16, took: Duration) {
+        let counted = self.find(pattern, method);
+        let labels = [counted.route.as_str(), counted.method.as_str()];
+        let seconds = counted.seconds.get_or_init(|| self.metrics.seconds.with_label_values(&labels));
+        seconds.observe(took.as_secs_f64());
+        let class = usize::from(status / 100).clamp(1, STATUS_CLASSES.len()) - 1;
+        let count =
+            || self.metrics.requests.with_label_values(&[labels[0], labels[1], STATUS_CLASSES[class]]);
+        counted.statuses[class].get_or_init(count).inc();
+    }
+
+    fn find(&self, pattern: Option<&str>, method: &str) -> &Counted {
+        let methods = pattern.and_then(|pattern| self.by_pattern.get(pattern));
+        let counted = methods.and_then(|methods| methods.iter().find(|(known, _)| known == method));
+        counted.map_or(&self.other, |(_, counted)| counted)
+    }
+}

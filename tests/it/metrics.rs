@@ -1,0 +1,266 @@
+//! `/metrics`: what happens is counted, in a text that parses strictly, and every name is documented.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::outage::redis_server::Redis;
+use crate::support::{PATIENCE, Service, Socket, Sse, note};
+
+/// Series by name and labels as they are printed, and the type of each family.
+#[derive(Debug, Default)]
+pub struct Scrape {
+    pub types: BTreeMap<String, String>,
+    series: BTreeMap<String, f64>,
+}
+
+impl Scrape {
+    pub async fn of(service: &Service) -> Self {
+        let answer = service.send(service.request("GET", "/metrics")).await.expect(200);
+        assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4"));
+        Self::parse(&answer.body)
+    }
+
+    /// The text format 0.0.4, strictly: help and type before the samples of a family, all of them together.
+    fn parse(text: &str) -> Self {
+        let mut scrape = Self::default();
+        let mut family = String::new();
+        assert!(text.ends_with('\n'));
+        for line in text.lines() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                let (name, help) = help.split_once(' ').unwrap();
+                assert!(!help.is_empty() && !scrape.types.contains_key(name), "{line}");
+                family = name.to_owned();
+            } else if let Some(typed) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = typed.split_once(' ').unwrap();
+                assert_eq!(name, family);
+                assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+                scrape.types.insert(name.to_owned(), kind.to_owned());
+            } else {
+                let (series, value) = line.rsplit_once(' ').unwrap();
+                let name = series.split('{').next().unwrap();
+                let is_histogram = scrape.types[&family] == "histogram";
+                let suffixes: &[&str] = if is_histogram { &["_bucket", "_sum", "_count"] } else { &[""] };
+                assert!(suffixes.iter().any(|suffix| name == format!("{family}{suffix}")), "{line}");
+                check_labels(&series[name.len()..]);
+                let value = value.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
+                assert_eq!(scrape.series.insert(series.to_owned(), value), None, "{line}: twice");
+            }
+        }
+        scrape
+    }
+
+    /// The value of a series; none is 0, as for `increase`.
+    pub fn value(&self, series: &str) -> f64 {
+        self.series.get(series).copied().unwrap_or(0.0)
+    }
+
+    fn text(&self) -> String {
+        self.series.keys().map(|series| format!("{series}\n")).collect()
+    }
+}
+
+/// `{name="value",...}`, or nothing.
+fn check_labels(labels: &str) {
+    if labels.is_empty() {
+        return;
+    }
+    let labels = labels.strip_prefix('{').and_then(|labels| labels.strip_suffix("\"}")).unwrap();
+    for label in labels.split("\",") {
+        let (name, value) = label.split_once("=\"").unwrap();
+        assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{labels}");
+        assert!(!value.contains(['"', '\\', '\n']), "{labels}");
+    }
+}
+
+/// Asks until the series has this value.
+async fn becomes(service: &Service, series: &str, value: f64) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let scrape = Scrape::of(service).await;
+        if scrape.value(series) == value {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{series} is {}", scrape.value(series));
+    }
+}
+
+const CREATE: &str = r#"tidings_commands_total{command="create",outcome="done"}"#;
+const POSTED: &str = r#"tidings_http_requests_total{method="POST",route="/v1/notifications",status="2xx"}"#;
+
+#[tokio::test]
+async fn a_story_moves_exactly_the_numbers_that_tell_it() {
+    let service = Service::start().await;
+    let before = Scrape::of(&service).await;
+    let (mut socket, _) = Socket::of(&service, "alice").await;
+    let mut stream = Sse::of(&service, "alice", &[]).await;
+    let keyed = note("alice");
+    let first = service.post_keyed("/v1/notifications", &keyed, "a key").await.expect(201);
+    service.post_keyed("/v1/notifications", &keyed, "a key").await.expect(201);
+    let id = first.text("id");
+    socket.event("notification.created").await;
+    stream.event("welcome").await;
+    stream.event("event").await;
+    socket.send(json!({"type": "read", "id": id, "ref": "1"}).to_string()).await;
+    socket.event("notification.read").await;
+    socket.frame("reply").await;
+    stream.event("event").await;
+    service.post("/v1/notifications/batch", &json!({"notifications": [note("bob"), note("bob")]})).await;
+    service.post(&format!("/v1/notifications/{id}/retry"), &serde_json::Value::Null).await.expect(409);
+    service.send(service.request("GET", "/v1/notifications").header("x-api-key", "bad")).await.expect(401);
+    service.get("/v1/nothing/at/all").await.expect(404);
+    service.counts("bob").await;
+
+    let after = Scrape::of(&service).await;
+    let moved = |series: &str| after.value(series) - before.value(series);
+    assert_eq!(moved(CREATE), 3.0, "{}", after.text());
+    assert_eq!(moved(r#"tidings_commands_total{command="create",outcome="replayed"}"#), 1.0);
+    assert_eq!(moved(r#"tidings_commands_total{command="read",outcome="done"}"#), 1.0);
+    assert_eq!(moved(r#"tidings_commands_total{command="retry",outcome="refused"}"#), 1.0);
+    assert_eq!(moved(POSTED), 2.0);
+    let latency = r#"tidings_http_request_duration_seconds_count{method="POST",route="/v1/notifications"}"#;
+    assert_eq!(moved(latency), 2.0);
+    let refused = r#"method="POST",route="/v1/notifications/{id}/retry",status="4xx""#;
+    assert_eq!(moved(&format!("tidings_http_requests_total{{{refused}}}")), 1.0);
+    let lost = r#"tidings_http_requests_total{method="any",route="none",status="4xx"}"#;
+    assert_eq!(moved(lost), 1.0);
+    let served = |series: &&String| series.contains(r#"route="none",status="2xx""#);
+    assert_eq!(after.series.keys().find(served), None, "a route that is there is counted as itself");
+    assert_eq!(moved(r#"tidings_http_requests_total{method="GET",route="/v1/ws",status="1xx"}"#), 1.0);
+    assert_eq!(moved(r#"tidings_problems_total{type="unauthorized"}"#), 1.0);
+    assert_eq!(moved(r#"tidings_problems_total{type="invalid-state"}"#), 1.0);
+    assert_eq!(moved(r#"tidings_auth_failures_total{reason="unknown_key"}"#), 1.0);
+    // Created three times, read once, and with it delivered.
+    assert_eq!(moved("tidings_events_appended_total"), 5.0);
+    assert_eq!(after.value("tidings_log_head_position"), 5.0);
+    assert_eq!(moved(r#"tidings_append_batch_events_sum{lane="single"}"#), 3.0);
+    assert_eq!(moved(r#"tidings_append_batch_events_sum{lane="bulk"}"#), 2.0);
+    for lane in ["single", "bulk"] {
+        assert_eq!(after.value(&format!(r#"tidings_append_queue_jobs{{lane="{lane}"}}"#)), 0.0);
+    }
+    assert_eq!(after.value(r#"tidings_read_model_position{model="inbox"}"#), 5.0);
+    assert_eq!(after.value(r#"tidings_read_model_lag_events{model="inbox"}"#), 0.0);
+    assert_eq!(after.value(r#"tidings_connections{kind="socket"}"#), 1.0);
+    assert_eq!(after.value(r#"tidings_connections{kind="sse"}"#), 1.0);
+    assert_eq!(moved(r#"tidings_frames_sent_total{type="event"}"#), 4.0);
+    assert_eq!(moved(r#"tidings_frames_sent_total{type="welcome"}"#), 2.0);
+    assert_eq!(moved(r#"tidings_frames_sent_total{type="reply"}"#), 1.0);
+    assert_eq!(moved("tidings_frame_latency_seconds_count"), 4.0);
+    assert!(moved("tidings_frame_latency_seconds_sum") < 5.0);
+    assert_eq!(moved(r#"tidings_frames_received_total{type="command"}"#), 1.0);
+    assert_eq!(after.value("tidings_connection_queued_bytes"), 0.0);
+    assert_eq!(after.value("tidings_ready"), 1.0);
+    assert_eq!(after.value(r#"tidings_embedded{service="postgres"}"#), 1.0);
+    assert!(after.value("tidings_log_epoch") > 1.7e9);
+    assert!(after.value("process_open_fds") > 10.0);
+    assert!(!after.text().contains("alice") && !after.text().contains(&id), "{}", after.text());
+
+    socket.close().await;
+    drop(stream);
+    becomes(&service, r#"tidings_connections{kind="socket"}"#, 0.0).await;
+    let ended = r#"tidings_connections_closed_total{code="none",kind="socket"}"#;
+    becomes(&service, ended, 1.0).await;
+    becomes(&service, "tidings_mirror_position", 5.0).await;
+    becomes(&service, "tidings_mirror_lag_events", 0.0).await;
+    becomes(&service, "tidings_feed_position", 5.0).await;
+}
+
+#[tokio::test]
+async fn bad_sockets_are_counted_by_their_close_code() {
+    let service = Service::start().await;
+    let unauthorized = Socket::open(&service, "", &[("x-api-key", "bad")]).await.unwrap();
+    unauthorized.expect_close(4500).await;
+    let nobody = Socket::open(&service, "", &[("x-api-key", &service.root_key())]).await.unwrap();
+    nobody.expect_close(4501).await;
+    for code in [4500, 4501] {
+        let closed = format!(r#"tidings_connections_closed_total{{code="{code}",kind="socket"}}"#);
+        becomes(&service, &closed, 1.0).await;
+    }
+    becomes(&service, r#"tidings_auth_failures_total{reason="unknown_key"}"#, 1.0).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_dies_shows_and_so_does_its_return() {
+    let mut redis = Redis::start();
+    let service = Service::start_with(&[("TIDINGS_REDIS_URL", &redis.url())]).await;
+    becomes(&service, "tidings_redis_up", 1.0).await;
+    service.create("alice").await;
+    becomes(&service, "tidings_mirror_position", 1.0).await;
+    redis.kill();
+    becomes(&service, "tidings_redis_up", 0.0).await;
+    becomes(&service, r#"tidings_mirror_state{state="redis_away"}"#, 1.0).await;
+    let scrape = Scrape::of(&service).await;
+    assert_eq!(scrape.value(r#"tidings_mirror_state{state="current"}"#), 0.0);
+    assert_eq!(scrape.value("tidings_ready"), 1.0, "degraded is ready");
+    assert_eq!(scrape.value(r#"tidings_embedded{service="redis"}"#), 0.0);
+    let refills = scrape.value("tidings_mirror_refills_total");
+    redis.start_again();
+    becomes(&service, "tidings_redis_up", 1.0).await;
+    becomes(&service, "tidings_mirror_refills_total", refills + 1.0).await;
+    becomes(&service, "tidings_mirror_position", 1.0).await;
+    drop(service);
+}
+
+#[tokio::test]
+async fn timers_are_counted_when_they_fire() {
+    let service = Service::start().await;
+    let mut socket = Socket::of(&service, "alice").await.0;
+    let mut body = note("alice");
+    let soon = time::OffsetDateTime::now_utc() + std::time::Duration::from_millis(300);
+    body["deliver_at"] = json!(soon.format(&time::format_description::well_known::Rfc3339).unwrap());
+    service.create_with(&body).await;
+    socket.event("notification.released").await;
+    becomes(&service, r#"tidings_timers_fired_total{kind="release"}"#, 1.0).await;
+    let scrape = Scrape::of(&service).await;
+    assert_eq!(scrape.value("tidings_timer_lateness_seconds_count"), 1.0);
+    assert!(scrape.value("tidings_timer_lateness_seconds_sum") < 5.0);
+    assert_eq!(scrape.value(r#"tidings_commands_total{command="release",outcome="done"}"#), 1.0);
+}
+
+/// Metrics as a table of `docs/metrics.md` lists them: name, type, labels.
+pub fn documented() -> BTreeMap<String, (String, Vec<String>)> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let text = std::fs::read_to_string(file).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    let metrics: Vec<(String, (String, Vec<String>))> = rows
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let name = cells[0].trim_end_matches('`').to_owned();
+            let labels = cells[2].split(',').map(|label| label.trim().trim_matches('`').to_owned());
+            (name, (cells[1].to_owned(), labels.filter(|label| !label.is_empty()).collect()))
+        })
+        .collect();
+    let count = metrics.len();
+    let metrics: BTreeMap<_, _> = metrics.into_iter().collect();
+    assert_eq!(metrics.len(), count, "a metric is listed twice");
+    metrics
+}
+
+#[tokio::test]
+async fn the_document_lists_what_is_printed_and_nothing_else() {
+    let service = Service::start().await;
+    service.create("alice").await;
+    // The first request is counted once it is answered.
+    Scrape::of(&service).await;
+    let scrape = Scrape::of(&service).await;
+    let documented = documented();
+    let printed: Vec<_> = scrape.types.iter().collect();
+    let listed: Vec<_> = documented.iter().map(|(name, (kind, _))| (name, kind)).collect();
+    assert_eq!(printed, listed);
+    for (name, (kind, labels)) in &documented {
+        let suffix = if kind == "histogram" { "_count" } else { "" };
+        let series = format!("{name}{suffix}");
+        let printed = scrape.series.keys().filter(|key| key.split('{').next() == Some(&series));
+        for key in printed {
+            let inside = key.strip_prefix(&series).unwrap().trim_matches(['{', '}']);
+            let mut names: Vec<&str> =
+                inside.split("\",").filter_map(|label| label.split('=').next()).collect();
+            names.retain(|name| !name.is_empty());
+            let mut labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+            labels.sort_unstable();
+            assert_eq!(names, labels, "{key}");
+        }
+    }
+}
