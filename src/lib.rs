@@ -18,6 +18,7 @@ pub mod json;
 pub mod log;
 pub mod mirror;
 pub mod outgoing;
+pub mod rate_limit;
 pub mod read_models;
 pub mod replay;
 pub mod telemetry;
