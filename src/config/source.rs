@@ -105,7 +105,7 @@ impl<'a> Sources<'a> {
             None => toml::Table::new(),
             // The error's own text quotes the line, which may hold a secret.
             Some(text) => toml::from_str(text).map_err(|error: toml::de::Error| ConfigError::Syntax {
-                line: error.span().map_or(1, |span| text[..span.start].lines().count().max(1)),
+                line: error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count()),
                 message: error.message().to_owned(),
             })?,
         };

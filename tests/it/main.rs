@@ -33,6 +33,7 @@ mod replay;
 mod request_id;
 mod scheduling;
 mod sealed;
+mod settings;
 mod socket;
 mod socket_acks;
 mod socket_auth;
