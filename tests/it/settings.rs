@@ -7,6 +7,9 @@ use std::process::Command;
 
 use crate::support::{Ended, run_to_end, tidings};
 
+/// Gives a setting to a start.
+type Put<'a> = &'a dyn Fn(&mut Command);
+
 /// What a setting cannot be; nothing where any text is good.
 fn wrong(variable: &str) -> Option<&'static str> {
     match variable {
@@ -48,7 +51,7 @@ fn in_each_place(variable: &str, value: &str, check: impl Fn(&str, Command)) {
         command.env_remove(variable);
         command
     };
-    let places: [(String, &dyn Fn(&mut Command)); 4] = [
+    let places: [(String, Put); 4] = [
         (format!("--{}", setting.replace('_', "-")), &|command| {
             command.arg(format!("--{}={value}", setting.replace('_', "-")));
         }),
