@@ -13,6 +13,7 @@ mod bench;
 mod bulk_marks;
 mod client;
 mod commands;
+mod dashboards;
 mod deploy;
 mod embedded;
 mod first_minute;
