@@ -10,6 +10,7 @@ use tidings_domain::NotificationId;
 use tidings_domain::notification::{Action, Create};
 use time::OffsetDateTime;
 
+use super::Tag;
 use super::body::{BATCH_BYTES_MAX, Body, SINGLE_BYTES_MAX, parse};
 use super::credentials::Service;
 use super::problem::{Kind, Problem, ProblemBody};
@@ -68,7 +69,7 @@ enum BatchResponse {
     ),
 }
 
-#[OpenApi(prefix_path = "/v1")]
+#[OpenApi(prefix_path = "/v1", tag = "Tag::Notifications")]
 impl Batch {
     /// Create many notifications
     ///

@@ -5,7 +5,6 @@ use std::marker::PhantomData;
 use futures_util::StreamExt;
 use poem::http::header;
 use poem::{Request, RequestBody};
-use poem_openapi::Object;
 use poem_openapi::payload::{Json, Payload};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::types::Type;
@@ -39,7 +38,8 @@ pub struct OptionalBody<S> {
 /// How a command's body is read and documented.
 pub trait CommandBody: Sized + Send {
     fn register(registry: &mut Registry);
-    fn meta() -> MetaRequest;
+    /// Nothing where the document does not speak of one.
+    fn meta() -> Option<MetaRequest>;
     fn read(request: &Request, body: &mut RequestBody) -> impl Future<Output = Result<Self, Problem>> + Send;
     /// As they came in.
     fn bytes(&self) -> &[u8];
@@ -58,20 +58,32 @@ impl<S> Body<S, BATCH_BYTES_MAX> {
 }
 
 impl<S: DeserializeOwned> OptionalBody<S> {
+    /// `null` is nothing, too: some generated clients send it where nothing was said.
     pub fn parse(&self) -> Result<Option<S>, Problem> {
-        if self.bytes.is_empty() { Ok(None) } else { parse(text(&self.bytes)?).map(Some) }
+        match self.bytes.trim_ascii() {
+            b"" | b"null" => Ok(None),
+            _ => parse(text(&self.bytes)?).map(Some),
+        }
     }
 }
 
-/// A body without members, for commands that need none.
-#[derive(Debug, Default, Deserialize, Object)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-#[oai(deny_unknown_fields)]
-pub struct Nothing {}
+/// The body of a command that needs none. An object without members is one, too, but that is not documented: clients
+/// would ask for it.
+pub struct NoBody(OptionalBody<Nothing>);
 
-fn meta<T: Type>(required: bool) -> MetaRequest {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct Nothing {}
+
+impl NoBody {
+    pub fn parse(&self) -> Result<(), Problem> {
+        self.0.parse().map(drop)
+    }
+}
+
+fn meta<T: Type>(required: bool) -> Option<MetaRequest> {
     let content = vec![MetaMediaType { content_type: Json::<T>::CONTENT_TYPE, schema: T::schema_ref() }];
-    MetaRequest { description: None, content, required }
+    Some(MetaRequest { description: None, content, required })
 }
 
 impl<S: Type, const LIMIT: usize> CommandBody for Body<S, LIMIT> {
@@ -79,7 +91,7 @@ impl<S: Type, const LIMIT: usize> CommandBody for Body<S, LIMIT> {
         S::register(registry);
     }
 
-    fn meta() -> MetaRequest {
+    fn meta() -> Option<MetaRequest> {
         meta::<S>(true)
     }
 
@@ -97,11 +109,37 @@ impl<S: Type> CommandBody for OptionalBody<S> {
         S::register(registry);
     }
 
-    fn meta() -> MetaRequest {
+    fn meta() -> Option<MetaRequest> {
         meta::<S>(false)
     }
 
     async fn read(request: &Request, body: &mut RequestBody) -> Result<Self, Problem> {
+        Self::read_optional(request, body).await
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl CommandBody for NoBody {
+    fn register(_registry: &mut Registry) {}
+
+    fn meta() -> Option<MetaRequest> {
+        None
+    }
+
+    async fn read(request: &Request, body: &mut RequestBody) -> Result<Self, Problem> {
+        OptionalBody::read_optional(request, body).await.map(Self)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.0.bytes.as_slice()
+    }
+}
+
+impl<S> OptionalBody<S> {
+    async fn read_optional(request: &Request, body: &mut RequestBody) -> Result<Self, Problem> {
         let announced = request.headers().contains_key(header::CONTENT_TYPE);
         let bytes = if announced {
             read(request, body, SINGLE_BYTES_MAX).await?
@@ -110,15 +148,11 @@ impl<S: Type> CommandBody for OptionalBody<S> {
         };
         Ok(Self { bytes, schema: PhantomData })
     }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 async fn read(request: &Request, body: &mut RequestBody, limit: usize) -> Result<Vec<u8>, Problem> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-    if !content_type.is_some_and(Json::<Nothing>::check_content_type) {
+    if !content_type.is_some_and(Json::<Value>::check_content_type) {
         return Err(Problem::new(Kind::UnsupportedMediaType, "send the body as application/json"));
     }
     read_bytes(request, body, limit).await

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use tidings_domain::notification::Category;
 use tidings_projections::log::Cursor;
 
+use super::Tag;
 use super::body::OptionalBody;
 use super::credentials::{Anyone, Credentials};
 use super::problem::{Kind, Problem};
@@ -55,7 +56,7 @@ enum MarkedResponse {
 
 type MarkCommand = Command<Anyone, OptionalBody<MarkInbox>>;
 
-#[OpenApi(prefix_path = "/v1")]
+#[OpenApi(prefix_path = "/v1", tag = "Tag::Inbox")]
 impl BulkMarks {
     /// Mark an inbox as read
     ///

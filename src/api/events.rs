@@ -15,6 +15,7 @@ use tidings_projections::inbox::rfc3339;
 use tidings_projections::log::{Cursor, Filter, Recorded, position_at};
 use time::OffsetDateTime;
 
+use super::Tag;
 use super::credentials::{Caller, Service};
 use super::export::Export;
 use super::parameter::{Limit, Query};
@@ -93,7 +94,7 @@ struct Timeline {
     cursor: String,
 }
 
-#[OpenApi(prefix_path = "/v1")]
+#[OpenApi(prefix_path = "/v1", tag = "Tag::Events")]
 impl Events {
     /// List events
     ///

@@ -12,6 +12,7 @@ use tidings_domain::notification::Category;
 use tidings_projections::inbox::{self, Page, PageQuery, Shown};
 use tidings_projections::log::Cursor;
 
+use super::Tag;
 use super::credentials::{Anyone, Caller};
 use super::next::Next;
 use super::parameter::{Before, Header, Limit, Parameter, Query};
@@ -27,7 +28,7 @@ pub struct Inbox;
 
 /// Which items to show.
 #[derive(Clone, Copy, Debug, Enum)]
-#[oai(rename_all = "snake_case")]
+#[oai(rename = "InboxState", rename_all = "snake_case")]
 enum State {
     /// Neither archived nor snoozed.
     Active,
@@ -103,7 +104,7 @@ struct InboxCounts {
     cursor: String,
 }
 
-#[OpenApi(prefix_path = "/v1")]
+#[OpenApi(prefix_path = "/v1", tag = "Tag::Inbox")]
 impl Inbox {
     /// Read an inbox
     ///

@@ -6,7 +6,9 @@ mod body;
 mod bulk_marks;
 mod closed;
 mod credentials;
+mod document;
 mod events;
+mod examples;
 mod export;
 mod health;
 mod inbox;
@@ -33,7 +35,7 @@ pub use reads::parse_user;
 use std::sync::Arc;
 
 use poem::{Endpoint, EndpointExt, Response, Route};
-use poem_openapi::{LicenseObject, OpenApiService};
+use poem_openapi::{LicenseObject, OpenApiService, Tags};
 use tidings_projections::log::Reader;
 
 use crate::gateway::Gateway;
@@ -51,6 +53,21 @@ pub struct Parts {
     pub readiness: Readiness,
     pub read_models: ReadModels,
     pub vitals: Vitals,
+}
+
+/// How the document groups its operations; generated clients have a class or folder for each.
+#[derive(Tags)]
+enum Tag {
+    /// Make notifications, and follow what becomes of them.
+    Notifications,
+    /// What a user sees.
+    Inbox,
+    /// Ways in for sockets.
+    Sockets,
+    /// The log.
+    Events,
+    /// For those who run the service.
+    Operation,
 }
 
 type Apis = (
@@ -80,7 +97,7 @@ fn service() -> OpenApiService<Apis, ()> {
 
 /// The OpenAPI document, as committed in `openapi/openapi.yaml`.
 pub fn document() -> String {
-    service().spec_yaml()
+    document::to_yaml(&document::amend(&service().spec()))
 }
 
 /// All routes, with problems for whatever goes wrong outside of them.
@@ -88,7 +105,7 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
     let Parts { gateway, reader, origins, readiness, read_models, vitals } = parts;
     let reads = Arc::new(Reads { pool: gateway.pool.clone(), history: gateway.history.clone(), reader });
     let api = service();
-    let (document, docs) = (api.spec_endpoint(), api.swagger_ui());
+    let (document, docs) = document::endpoints(&api);
     let socket = poem::get(live::open_socket).data(gateway.clone()).data(origins.clone());
     let stream = poem::get(live::open_stream).data(gateway.clone());
     let access = Arc::new(Access::new(&api, &gateway.metrics));
@@ -98,7 +115,7 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
     let backend = Backend { commands: commands.clone(), reads: reads.clone(), tickets: tickets.clone() };
     Route::new()
         .nest("/", api)
-        .nest("/docs", docs)
+        .at("/docs", docs)
         .at("/openapi.json", document)
         .at("/v1/ws", socket)
         .at("/v1/users/:user_id/inbox/stream", stream)

@@ -14,6 +14,7 @@ use tidings_projections::delivery::{Life, ListQuery};
 use tidings_projections::log::Cursor;
 use tidings_projections::notification::Overview;
 
+use super::Tag;
 use super::body::{Body, CommandBody, OptionalBody};
 use super::credentials::{Anyone, Caller, Service};
 use super::notification_list::{self, NotificationPage, NotificationStatus};
@@ -105,7 +106,7 @@ struct SnoozeNotification {
     until: String,
 }
 
-#[OpenApi(prefix_path = "/v1")]
+#[OpenApi(prefix_path = "/v1", tag = "Tag::Notifications")]
 impl Notifications {
     /// Create a notification
     ///

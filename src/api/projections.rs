@@ -6,6 +6,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use std::sync::Arc;
 
+use super::Tag;
 use super::credentials::{Caller, Root};
 use super::problem::{Kind, Problem};
 use super::reads::Reads;
@@ -80,7 +81,7 @@ struct Redriven {
     parked: u64,
 }
 
-#[OpenApi(prefix_path = "/v1")]
+#[OpenApi(prefix_path = "/v1", tag = "Tag::Operation")]
 impl Projections {
     /// List the read models
     ///

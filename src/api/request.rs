@@ -7,7 +7,7 @@ use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaRequest, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-use super::body::{CommandBody, Nothing, OptionalBody};
+use super::body::{CommandBody, NoBody};
 use super::credentials::{Credentials, admit};
 use super::parameter::{Header, Parameter};
 use super::problem::{Kind, Problem};
@@ -41,7 +41,7 @@ pub struct Backend {
 }
 
 /// A command by somebody with the credentials `C`, with the body `B`.
-pub struct Command<C, B = OptionalBody<Nothing>> {
+pub struct Command<C, B = NoBody> {
     pub backend: Arc<Backend>,
     pub body: B,
     pub principal: Principal,
@@ -86,7 +86,7 @@ impl<'a, C: Credentials, B: CommandBody> ApiExtractor<'a> for Command<C, B> {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        Some(B::meta())
+        B::meta()
     }
 
     async fn from_request(

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use tidings_domain::UserId;
 use tidings_projections::inbox::rfc3339;
 
+use super::Tag;
 use super::body::OptionalBody;
 use super::credentials::Anyone;
 use super::problem::{Kind, Problem};
@@ -46,7 +47,7 @@ enum TicketResponse {
     ),
 }
 
-#[OpenApi(prefix_path = "/v1")]
+#[OpenApi(prefix_path = "/v1", tag = "Tag::Sockets")]
 impl Tickets {
     /// Make a ticket for a socket
     ///

@@ -79,7 +79,7 @@ impl Contract {
                 let mut faults: Vec<String> = missing.map(|name| format!("{at} lacks {name}")).collect();
                 for (name, value) in members {
                     let at = format!("{at}.{name}");
-                    match schema["properties"].get(name) {
+                    match schema["properties"].get(name).or(schema.get("additionalProperties")) {
                         Some(schema) => faults.extend(self.faults(home, schema, value, &at)),
                         None => faults.push(format!("{at} is not described")),
                     }

@@ -1,0 +1,50 @@
+//! The examples of the document: requests that the service answers with success as they stand, which a test sends.
+//! Only what names a thing that must exist (an id, a cursor) has none; links say which answer it comes from.
+
+use serde_json::{Value, json};
+
+/// What a required parameter of this name may be.
+pub fn parameter(name: &str) -> Option<Value> {
+    match name {
+        "user_id" => Some(json!("alice")),
+        "name" => Some(json!("inbox")),
+        _ => None,
+    }
+}
+
+/// A request body of this schema.
+pub fn body(schema: &str) -> Option<Value> {
+    match schema {
+        "CreateNotification" => Some(invoice()),
+        "CreateNotifications" => Some(json!({"notifications": [invoice(), reminder()]})),
+        "SnoozeNotification" => Some(json!({"until": "2099-01-01T09:00:00Z"})),
+        "ReportDelivery" => Some(json!({"channel": "in_app", "outcome": "delivered"})),
+        "RetryDelivery" => Some(json!({"channel": "in_app"})),
+        "MarkInbox" => Some(json!({"category": "billing"})),
+        "CreateTicket" => Some(json!({"user_id": "alice"})),
+        _ => None,
+    }
+}
+
+fn invoice() -> Value {
+    json!({
+        "user_id": "alice",
+        "content": {
+            "title": "Your invoice is ready",
+            "body": "Invoice 1042 over 20 EUR is due on 1 December.",
+            "action_url": "https://example.com/invoices/1042"
+        },
+        "category": "billing",
+        "priority": "high",
+        "data": {"invoice": 1042},
+        "tags": ["invoice"]
+    })
+}
+
+fn reminder() -> Value {
+    json!({
+        "user_id": "bob",
+        "content": {"title": "Stand-up in five minutes", "body": "Room 3."},
+        "expires_at": "2099-01-01T09:00:00Z"
+    })
+}

@@ -1,0 +1,3 @@
+module tidings.example/story
+
+go 1.18
