@@ -39,6 +39,23 @@ fn shape(path: &str) -> String {
     segments.collect::<Vec<_>>().join("/")
 }
 
+/// The methods of the operations at this path; none where it is no operation's.
+pub fn methods(path: &str) -> Vec<&'static str> {
+    let fits = |known: &str, given: &str| known == "*" || known == given;
+    let at = |known: &&Operation| {
+        known.path.split('/').count() == path.split('/').count()
+            && known.path.split('/').zip(path.split('/')).all(|(known, given)| fits(known, given))
+    };
+    let found: Vec<&Operation> = OPERATIONS.iter().filter(at).collect();
+    // The router prefers a path that says more.
+    let exact = found.iter().any(|known| known.path == path);
+    found
+        .into_iter()
+        .filter(|known| !exact || known.path == path)
+        .map(|known| known.method.as_str())
+        .collect()
+}
+
 /// Refuses what the operation that the request was routed to does not know.
 pub fn check(request: &Request) -> Result<(), Problem> {
     let Some(pattern) = request.data::<PathPattern>() else { return Ok(()) };

@@ -22,10 +22,11 @@ pub fn amend(printed: &str) -> Value {
             schema["example"] = example;
         }
     }
+    close_requests(&mut document);
     for operation in operations(&mut document) {
         members(&mut operation["responses"]).values_mut().for_each(name_headers);
         prune(operation);
-        give_examples(operation);
+        describe_parameters(operation);
     }
     share_problems(&mut document);
     link(&mut document);
@@ -158,8 +159,34 @@ fn prune(operation: &mut Value) {
     }
 }
 
-fn give_examples(operation: &mut Value) {
+/// Requests take the members that are described and no others: every object below a request's body says so.
+fn close_requests(document: &mut Value) {
+    let mut bodies: Vec<Value> =
+        operations(document).filter_map(|it| it.get("requestBody").cloned()).collect();
+    while let Some(mut value) = bodies.pop() {
+        everywhere(&mut value, &mut |object| {
+            let reference = object.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix('#'));
+            let Some(schema) = reference.and_then(|pointer| document.pointer_mut(pointer)) else { return };
+            if schema["type"] == "object" && schema.get("additionalProperties").is_none() {
+                schema["additionalProperties"] = json!(false);
+                bodies.push(schema.clone());
+            }
+        });
+    }
+}
+
+const NOTIFICATION_ID: &str = "^ntf_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$";
+
+fn describe_parameters(operation: &mut Value) {
+    let of_notification = operation["operationId"].as_str().is_some_and(|id| id.contains("Notification"));
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+        if parameter["name"] == "user_id" {
+            parameter["schema"]["minLength"] = json!(1);
+            parameter["schema"]["maxLength"] = json!(256);
+        }
+        if of_notification && parameter["name"] == "id" {
+            parameter["schema"]["pattern"] = json!(NOTIFICATION_ID);
+        }
         let name = parameter["name"].as_str().filter(|_| parameter["required"] == true);
         if let Some(example) = name.and_then(examples::parameter) {
             parameter["example"] = example;

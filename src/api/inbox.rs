@@ -5,7 +5,7 @@ use std::sync::Arc;
 use poem::web::Data;
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
-use poem_openapi::registry::{MetaSchemaRef, Registry};
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseFromParameter, Type};
 use poem_openapi::{Enum, Object, OpenApi};
 use tidings_domain::notification::Category;
@@ -59,6 +59,14 @@ impl Parameter for State {
 struct Label(String);
 
 impl Parameter for Label {
+    fn schema() -> MetaSchemaRef {
+        MetaSchemaRef::Inline(Box::new(MetaSchema {
+            min_length: Some(1),
+            max_length: Some(64),
+            ..MetaSchema::new("string")
+        }))
+    }
+
     fn parse(name: &str, text: &str) -> Result<Self, Problem> {
         let expected = "must have 1 to 64 characters, none of them a control character";
         let label = Category::new(text.to_owned());

@@ -13,6 +13,7 @@ mod export;
 mod health;
 mod inbox;
 mod live;
+mod methods;
 mod metrics;
 mod next;
 mod notification_list;
@@ -134,5 +135,6 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
         })
         .catch_all_error(problem::answer)
         .around(move |next, request| access::account(access.clone(), next, request))
+        .around(methods::allow)
         .around(request_id::identify)
 }

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use poem::{Request, RequestBody};
-use poem_openapi::registry::{MetaRequest, Registry};
+use poem_openapi::registry::{MetaRequest, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::body::{CommandBody, NoBody};
@@ -25,6 +25,15 @@ pub type Key = Header<IdempotencyKey>;
 pub struct IdempotencyKey(String);
 
 impl Parameter for IdempotencyKey {
+    fn schema() -> MetaSchemaRef {
+        MetaSchemaRef::Inline(Box::new(MetaSchema {
+            min_length: Some(1),
+            max_length: Some(KEY_CHARS_MAX),
+            pattern: Some("^[ -~]+$".into()),
+            ..MetaSchema::new("string")
+        }))
+    }
+
     fn parse(name: &str, text: &str) -> Result<Self, Problem> {
         if !(1..=KEY_CHARS_MAX).contains(&text.len()) || !text.bytes().all(|b| (0x20..0x7f).contains(&b)) {
             return Err(Problem::at(Kind::Malformed, name, "must have 1 to 255 printable ASCII characters"));

@@ -193,18 +193,18 @@ fn snake(id: &str) -> String {
 }
 
 /// The virtual environment that `./dev test` makes of `tests/clients/python/requirements.txt`.
-struct Python {
+pub struct Python {
     folder: PathBuf,
 }
 
 impl Python {
-    fn find() -> Option<Self> {
+    pub fn find() -> Option<Self> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("python");
         folder.join(".installed").exists().then_some(Self { folder })
     }
 
     /// One of its programs, which finds the others.
-    fn program(&self, name: &str) -> Command {
+    pub fn program(&self, name: &str) -> Command {
         let programs = self.folder.join("bin");
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new(programs.join(name));
@@ -248,7 +248,7 @@ fn is_installed(program: &str, version: &str) -> bool {
 }
 
 /// `./dev test` installs it, so on CI it is there.
-fn missing(what: &str) {
+pub fn missing(what: &str) {
     assert!(
         std::env::var_os("CI").is_none_or(|ci| ci != "true"),
         "{what} must be there: ./dev test installs it"

@@ -35,6 +35,7 @@ mod recovery;
 mod replay;
 mod request_id;
 mod scheduling;
+mod schemathesis;
 mod sealed;
 mod settings;
 mod socket;

@@ -43,6 +43,18 @@ async fn a_method_that_a_path_does_not_have_is_a_problem_like_any_other() {
         let expected = Refusal(405, "method-not-allowed", &[]);
         refusing.refuse(&format!("{method} {path}"), request, expected).await;
     }
+    for (path, methods) in [
+        ("/v1/notifications", "POST, GET"),
+        ("/v1/notifications/batch", "POST"),
+        (&one, "GET"),
+        (&read, "POST"),
+        ("/v1/ws", "GET, HEAD"),
+        ("/health/live", "GET, HEAD"),
+    ] {
+        let request = refusing.service.request("PATCH", path).header("x-api-key", &key);
+        let answer = refusing.service.send(request).await.expect(405);
+        assert_eq!(answer.header("allow"), Some(methods), "{path}");
+    }
     refusing.finish().await;
 }
 
