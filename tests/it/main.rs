@@ -16,6 +16,7 @@ mod commands;
 mod dashboards;
 mod deploy;
 mod document;
+mod drills;
 mod embedded;
 mod first_minute;
 mod generated_clients;

@@ -2,13 +2,14 @@
 //! goes on from where it was. It remembers everything it was told.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::user::{Claim, Look, Mark, User, counts_in, some_bulk, some_category, some_mark};
-use crate::support::{Service, Socket, Xorshift, position};
+use crate::support::{Count, Door, Socket, Xorshift, position};
 
-/// Commands of one front end.
+/// Commands of one front end, in one go.
 const COMMANDS_MAX: usize = 6;
 
 /// A command that has no answer yet.
@@ -17,10 +18,25 @@ struct Sent {
     claim: Claim,
 }
 
+/// How a front end lives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Manner {
+    /// Comes and goes, at services that may only send it away.
+    Restless,
+    /// Comes and goes; what it talks to may be gone at any moment.
+    Shaken,
+    /// Stays as long as it can; what it talks to may be gone at any moment.
+    Staying,
+    /// Stays, and reads more slowly than is written, or not at all for a while.
+    Slow,
+}
+
 pub struct FrontEnd<'a> {
     user: &'a User,
-    nodes: [&'a Service; 2],
+    doors: Vec<&'a Door>,
     random: Xorshift,
+    manner: Manner,
+    frames: &'a Count,
     cursor: Option<String>,
     counts: (i64, i64),
     connection: Option<String>,
@@ -32,14 +48,24 @@ pub struct FrontEnd<'a> {
     /// Counts, and the cursor at which they held.
     pub told: Vec<(i64, (i64, i64))>,
     pub connections: usize,
+    /// Connections that ended without having been asked to.
+    pub cuts: usize,
 }
 
 impl<'a> FrontEnd<'a> {
-    pub fn new(user: &'a User, nodes: [&'a Service; 2], random: Xorshift) -> Self {
+    pub fn new(
+        user: &'a User,
+        doors: Vec<&'a Door>,
+        random: Xorshift,
+        manner: Manner,
+        frames: &'a Count,
+    ) -> Self {
         Self {
             user,
-            nodes,
+            doors,
             random,
+            manner,
+            frames,
             cursor: None,
             counts: (0, 0),
             connection: None,
@@ -49,11 +75,13 @@ impl<'a> FrontEnd<'a> {
             events: Vec::new(),
             told: Vec::new(),
             connections: 0,
+            cuts: 0,
         }
     }
 
-    /// Comes and goes until all is over.
+    /// Lives in its manner until all is over.
     pub async fn live(&mut self) {
+        self.commands = 0;
         while !self.user.is_over() {
             let Some(socket) = self.connect().await else { continue };
             self.stay(socket).await;
@@ -64,9 +92,17 @@ impl<'a> FrontEnd<'a> {
     pub async fn hear_the_rest(&mut self, head: i64) {
         loop {
             let Some(mut socket) = self.connect().await else { continue };
-            socket.send(r#"{"type":"ping"}"#).await;
+            if socket.try_send(r#"{"type":"ping"}"#).await.is_err() {
+                continue;
+            }
             loop {
-                let frame = socket.next_frame().await;
+                let frame = match socket.frame_or_close().await {
+                    Ok(frame) => frame,
+                    Err(code) => {
+                        assert!(self.may_end(code), "{} is closed with {code:?}", self.user.name);
+                        break;
+                    }
+                };
                 self.take(&frame);
                 if frame["type"] == "sync" && position(self.cursor.as_ref().unwrap()) >= head {
                     return;
@@ -77,21 +113,26 @@ impl<'a> FrontEnd<'a> {
 
     /// A socket that was welcomed; `None` where it was told to come again.
     async fn connect(&mut self) -> Option<Socket> {
-        let node = self.nodes[self.random.below(2)];
+        let door = self.doors[self.random.below(self.doors.len())];
         if self.cursor.is_none() && self.random.below(2) == 0 {
-            self.load(node).await;
+            self.load(door).await;
         }
         let part =
             |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("&{name}={value}"));
         let parts = [part("cursor", &self.cursor), part("connection_id", &self.connection)];
         let query = format!("user_id={}{}", self.user.name, parts.into_iter().flatten().collect::<String>());
-        let (socket, welcome) = match Socket::admitted(node, &query).await {
+        let (socket, welcome) = match Socket::reached(door, &query).await {
             Ok((socket, frame)) if frame["type"] == "welcome" => (socket, frame),
             Ok((_, frame)) => {
                 assert_eq!((&frame["type"], &frame["code"]), (&"closing".into(), &4001.into()));
+                self.breathe().await;
                 return None;
             }
-            Err(code) => panic!("{query} is closed with {code}"),
+            Err(code) => {
+                assert!(self.may_end(code), "{query} is closed with {code:?}");
+                self.breathe().await;
+                return None;
+            }
         };
         self.connections += 1;
         let resumes = self.cursor.is_some();
@@ -107,9 +148,31 @@ impl<'a> FrontEnd<'a> {
         Some(socket)
     }
 
+    /// Whether an end with this code, or without one, is no surprise.
+    fn may_end(&self, code: Option<u16>) -> bool {
+        match code {
+            None => self.manner != Manner::Restless,
+            Some(4002) => self.manner == Manner::Slow,
+            Some(code) => code == 4001,
+        }
+    }
+
+    /// The pace of a client that comes back, which is no storm unless there are many.
+    async fn breathe(&mut self) {
+        if self.manner != Manner::Restless {
+            tokio::time::sleep(Duration::from_millis(10 + self.random.below(60) as u64)).await;
+        }
+    }
+
     /// Reads the inbox first, as a page does that has nothing yet.
-    async fn load(&mut self, node: &Service) {
-        let page = node.get(&format!("/v1/users/{}/inbox/counts", self.user.name)).await.expect(200).json();
+    async fn load(&mut self, door: &Door) {
+        let request = door.request("GET", &format!("/v1/users/{}/inbox/counts", self.user.name));
+        let answer = door.try_send(request.header("x-api-key", door.root_key())).await;
+        let page = match answer {
+            Ok(answer) if answer.status == 200 => answer.json(),
+            answer if self.manner == Manner::Restless => panic!("{answer:?}"),
+            _ => return,
+        };
         let cursor = page["cursor"].as_str().unwrap().to_owned();
         self.first = position(&cursor);
         self.cursor = Some(cursor);
@@ -118,8 +181,10 @@ impl<'a> FrontEnd<'a> {
 
     /// Takes some frames and leaves, in one way or another.
     async fn stay(&mut self, mut socket: Socket) {
-        let mut left = 1 + self.random.below(15);
+        let stays = matches!(self.manner, Manner::Staying | Manner::Slow);
+        let mut left = if stays { usize::MAX } else { 1 + self.random.below(15) };
         while left > 0 {
+            self.dawdle().await;
             let frame = tokio::select! {
                 frame = socket.frame_or_close() => frame,
                 () = self.user.over() => break,
@@ -127,7 +192,8 @@ impl<'a> FrontEnd<'a> {
             let frame = match frame {
                 Ok(frame) => frame,
                 Err(code) => {
-                    assert_eq!(code, Some(4001), "why {} is closed", self.user.name);
+                    assert!(self.may_end(code), "{} is closed with {code:?}", self.user.name);
+                    self.cuts += 1;
                     return;
                 }
             };
@@ -138,20 +204,30 @@ impl<'a> FrontEnd<'a> {
             }
         }
         match self.random.below(3) {
-            0 => socket.close().await,
+            0 => _ = socket.try_close().await,
             // What it asked for last it does not see.
             1 => self.order(&mut socket).await,
             _ => {}
         }
     }
 
-    async fn react(&mut self, socket: &mut Socket) {
-        match self.random.below(8) {
-            0 | 1 => self.order(socket).await,
-            2 => socket.send(json!({"type": "ack", "cursor": self.cursor}).to_string()).await,
-            3 => socket.send(r#"{"type":"ping"}"#).await,
-            _ => {}
+    /// The pace of one that reads slowly, and the pauses of one that does not read.
+    async fn dawdle(&mut self) {
+        if self.manner == Manner::Slow {
+            let ms = if self.random.below(8) == 0 { 2_000 } else { 20 };
+            tokio::time::sleep(Duration::from_millis(ms)).await;
         }
+    }
+
+    async fn react(&mut self, socket: &mut Socket) {
+        let frame = match self.random.below(8) {
+            0 | 1 => return self.order(socket).await,
+            2 => json!({"type": "ack", "cursor": self.cursor}),
+            3 => json!({"type": "ping"}),
+            _ => return,
+        };
+        let sent = socket.try_send(frame.to_string()).await;
+        assert!(sent.is_ok() || self.manner != Manner::Restless, "{sent:?}");
     }
 
     async fn order(&mut self, socket: &mut Socket) {
@@ -191,6 +267,7 @@ impl<'a> FrontEnd<'a> {
                 assert!(at > before, "{before} was told already: {frame}");
                 self.counts = counts_in(frame);
                 self.events.push(frame.clone());
+                self.frames.add(1);
                 self.store(frame);
             }
             "sync" => {
@@ -207,7 +284,10 @@ impl<'a> FrontEnd<'a> {
                 let status = frame["problem"]["status"].as_u64().unwrap();
                 assert!([409, 422, 503].contains(&status), "{frame}");
             }
-            "closing" => assert_eq!(frame["code"], 4001, "{frame}"),
+            "closing" => {
+                let code = frame["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+                assert!(code.is_some() && self.may_end(code), "{frame}");
+            }
             other => panic!("{other} should not come: {frame}"),
         }
     }

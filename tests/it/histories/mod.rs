@@ -1,18 +1,18 @@
 //! Random histories of many users, written by several hands at two nodes while front ends come and go, and compared
 //! with a plain model of the log: what every page, count and frame showed at its cursor.
 
-mod front_end;
-mod model;
-mod user;
+pub mod front_end;
+pub mod model;
+pub mod user;
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Seed, Service, Xorshift, position};
-use front_end::FrontEnd;
+use crate::support::{Count, Door, PATIENCE, Seed, Service, Xorshift, position};
+use front_end::{FrontEnd, Manner};
 use model::Model;
 use user::{Actor, Claim, Look, User, some_filter};
 
@@ -47,7 +47,7 @@ async fn write_history(user: &User, actors: Vec<Actor<'_>>, front_ends: &mut [Fr
 }
 
 /// The log from one line on, as far as it is now: its events and its end.
-async fn export(node: &Service, after: &str) -> (Vec<Value>, String) {
+async fn export(node: &Door, after: &str) -> (Vec<Value>, String) {
     let after = if after.is_empty() { String::new() } else { format!("?after={after}") };
     let request = node.request("GET", &format!("/v1/events{after}")).header("x-api-key", node.root_key());
     let answer = node.send(request.header("accept", "application/x-ndjson")).await.expect(200);
@@ -59,22 +59,31 @@ async fn export(node: &Service, after: &str) -> (Vec<Value>, String) {
 
 /// The models of all users, each compared on the way with what was looked at.
 #[derive(Default)]
-struct Models {
-    models: HashMap<String, Model>,
+pub struct Models {
+    pub models: HashMap<String, Model>,
     looks: HashMap<String, std::iter::Peekable<std::vec::IntoIter<Look>>>,
-    end: String,
+    /// What was read of the log, and not taken from here.
+    pub log: Vec<Value>,
+    pub end: String,
 }
 
 impl Models {
-    fn new(users: &[User]) -> Self {
+    pub fn new(users: &[User]) -> Self {
         let mut models = Self::default();
+        for user in users {
+            models.models.insert(user.name.clone(), Model::default());
+        }
+        models.learn(users);
+        models
+    }
+
+    /// Takes what the users looked at meanwhile.
+    pub fn learn(&mut self, users: &[User]) {
         for user in users {
             let mut looks = user.looks.take();
             looks.sort_by_key(|look| look.at);
-            models.models.insert(user.name.clone(), Model::default());
-            models.looks.insert(user.name.clone(), looks.into_iter().peekable());
+            self.looks.insert(user.name.clone(), looks.into_iter().peekable());
         }
-        models
     }
 
     /// Compares what was looked at before this position.
@@ -85,8 +94,8 @@ impl Models {
         }
     }
 
-    /// Reads the log until no timer is left that is due.
-    async fn follow(&mut self, node: &Service) {
+    /// Reads the log until no timer is left that is due, and nothing comes for so long.
+    pub async fn follow(&mut self, node: &Door, quiet: Duration) {
         let mut since = Instant::now();
         loop {
             let (events, end) = export(node, &self.end).await;
@@ -98,9 +107,10 @@ impl Models {
                 self.look(user, position(event["cursor"].as_str().unwrap()));
                 self.models.get_mut(user).unwrap().fold(event);
             }
+            self.log.extend(events);
             self.end = end;
             let due: Vec<_> = self.models.values().filter_map(Model::last_due).collect();
-            if due.is_empty() {
+            if due.is_empty() && since.elapsed() >= quiet {
                 break;
             }
             assert!(since.elapsed() < PATIENCE, "{} timers do not fire: {due:?}", due.len());
@@ -111,7 +121,7 @@ impl Models {
     }
 }
 
-fn check_claims(user: &User, model: &Model) {
+pub fn check_claims(user: &User, model: &Model) {
     let happened = |id: &str, any_of: &[&str]| {
         let names = model.happened.get(id);
         assert!(
@@ -131,7 +141,7 @@ fn check_claims(user: &User, model: &Model) {
 }
 
 /// What a front end was told is the sequence of changes after its first cursor, with the counts at every cursor.
-fn check_told(user: &str, front_end: &FrontEnd<'_>, model: &Model) {
+pub fn check_told(user: &str, front_end: &FrontEnd<'_>, model: &Model) {
     let at = |frame: &Value| position(frame["cursor"].as_str().unwrap());
     let after: Vec<&Value> = model.frames.iter().filter(|frame| at(frame) > front_end.first).collect();
     for (told, expected) in front_end.events.iter().zip(&after) {
@@ -145,7 +155,7 @@ fn check_told(user: &str, front_end: &FrontEnd<'_>, model: &Model) {
     }
 }
 
-async fn check_pages(node: &Service, user: &str, model: &Model, random: &mut Xorshift) {
+pub async fn check_pages(node: &Door, user: &str, model: &Model, random: &mut Xorshift) {
     for _ in 0..FINAL_PAGES {
         let (filter, limit) = (some_filter(random), 1 + random.below(8));
         let (mut items, mut before) = (Vec::new(), String::new());
@@ -199,10 +209,15 @@ async fn two_hundred_random_histories_agree_with_a_plain_model() {
     let first = Service::start_with(&settings).await;
     let second = first.another_node_with(&settings).await;
     let nodes: Nodes<'_> = [&first, &second];
+    let frames = Count::new();
     let users: Vec<User> = (0..HISTORIES).map(|n| User::new(format!("user-{n}"))).collect();
     let mut front_ends: Vec<Vec<FrontEnd<'_>>> = users
         .iter()
-        .map(|user| (0..FRONT_ENDS).map(|_| FrontEnd::new(user, nodes, hands.next())).collect())
+        .map(|user| {
+            (0..FRONT_ENDS)
+                .map(|_| FrontEnd::new(user, vec![&first, &second], hands.next(), Manner::Restless, &frames))
+                .collect()
+        })
         .collect();
 
     let began = Instant::now();
@@ -215,7 +230,7 @@ async fn two_hundred_random_histories_agree_with_a_plain_model() {
     }
     let written = began.elapsed();
     let mut models = Models::new(&users);
-    models.follow(&first).await;
+    models.follow(&first, Duration::ZERO).await;
 
     for node in nodes {
         *node.done.lock().unwrap() = Some(models.end.clone());

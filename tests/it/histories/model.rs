@@ -176,6 +176,16 @@ fn created(event: &Value) -> Item {
 fn alter(item: &mut Item, name: &str, event: &Value, at: i64) {
     let (now, shown) = (&event["recorded_at"], &mut item.shown);
     shown.insert("cursor".into(), event["cursor"].clone());
+    let has = |member: &str| shown.contains_key(member);
+    let changes = match name {
+        "seen" => !has("seen_at"),
+        "read" => !has("read_at"),
+        "unread" => has("read_at"),
+        "archived" => !has("archived_at"),
+        "unarchived" => has("archived_at"),
+        _ => true,
+    };
+    assert!(changes, "a second effect: {event}");
     let mut set = |member: &str| shown.insert(member.into(), now.clone());
     match name {
         "created" if item.release_at.is_none() => item.listed = Some(at),

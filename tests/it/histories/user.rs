@@ -72,6 +72,11 @@ impl User {
         Self { name, ..Self::default() }
     }
 
+    /// It goes on.
+    pub fn begin(&self) {
+        self.over.set(false);
+    }
+
     /// Nothing more is going to be done.
     pub fn end(&self) {
         self.over.set(true);
@@ -150,6 +155,29 @@ pub fn some_filter(random: &mut Xorshift) -> Filter {
     }
 }
 
+/// Of any kind, now or in a moment, for ever or not.
+pub fn some_notification(user: &str, random: &mut Xorshift) -> Value {
+    let title = random.below(1000).to_string();
+    let content = json!({"title": title, "body": "x".repeat(random.below(200))});
+    let mut body = json!({"user_id": user, "content": content});
+    body["priority"] = ["low", "normal", "high", "urgent"][random.below(4)].into();
+    if let Some(category) = some_category(random) {
+        body["category"] = category.into();
+    }
+    let tags: Vec<&str> = TAGS.into_iter().filter(|_| random.below(2) == 0).collect();
+    if random.below(2) == 0 {
+        body["tags"] = json!(tags);
+        body["data"] = json!({"n": random.below(9), "nested": {"list": [1, null, "x"]}});
+    }
+    if random.below(4) == 0 {
+        body["deliver_at"] = soon(random, 100..700).into();
+    }
+    if random.below(4) == 0 {
+        body["expires_at"] = soon(random, 800..2_000).into();
+    }
+    body
+}
+
 /// So many milliseconds from now.
 pub fn soon(random: &mut Xorshift, ms: std::ops::Range<usize>) -> String {
     let ms = ms.start + random.below(ms.len());
@@ -205,24 +233,7 @@ impl Actor<'_> {
     }
 
     async fn create(&mut self) {
-        let title = self.random.below(1000).to_string();
-        let content = json!({"title": title, "body": "x".repeat(self.random.below(200))});
-        let mut body = json!({"user_id": self.user.name, "content": content});
-        body["priority"] = ["low", "normal", "high", "urgent"][self.random.below(4)].into();
-        if let Some(category) = some_category(&mut self.random) {
-            body["category"] = category.into();
-        }
-        let tags: Vec<&str> = TAGS.into_iter().filter(|_| self.random.below(2) == 0).collect();
-        if self.random.below(2) == 0 {
-            body["tags"] = json!(tags);
-            body["data"] = json!({"n": self.random.below(9), "nested": {"list": [1, null, "x"]}});
-        }
-        if self.random.below(4) == 0 {
-            body["deliver_at"] = soon(&mut self.random, 100..700).into();
-        }
-        if self.random.below(4) == 0 {
-            body["expires_at"] = soon(&mut self.random, 800..2_000).into();
-        }
+        let body = some_notification(&self.user.name, &mut self.random);
         // An instant may have passed on the way.
         if let Some(answer) = self.command("/v1/notifications", &body, &[201, 422]).await {
             let id = answer.text("id");

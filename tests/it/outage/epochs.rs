@@ -6,8 +6,8 @@ use std::cell::Cell;
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::{Count, LAST, USERS, create_last};
-use crate::support::{Service, Socket, Sse, position, run_to_end};
+use super::{LAST, USERS, create_last};
+use crate::support::{Count, Service, Socket, Sse, position, run_to_end};
 
 /// The node does not look after the database itself: who does has it for himself.
 fn bump(service: &Service) {

@@ -12,48 +12,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::PgConnection;
-use tokio::sync::watch;
 
-use crate::support::{PATIENCE, Seen, Service, Socket};
+use crate::support::{Count, Door, PATIENCE, Seen, Service, Socket};
 
 const USERS: [&str; 2] = ["alice", "bob"];
 /// The title of the notification after which a follower leaves.
 const LAST: &str = "the last one";
 
 /// How long something is away: as long as the test wants, unless `OUTAGE_SECONDS` says otherwise.
-fn outage(usual: Duration) -> Duration {
+pub fn outage(usual: Duration) -> Duration {
     std::env::var("OUTAGE_SECONDS").map_or(usual, |it| Duration::from_secs(it.parse().unwrap()))
-}
-
-/// How many there are of something, for those who wait for more.
-struct Count(watch::Sender<i64>);
-
-impl Count {
-    fn new() -> Self {
-        Self(watch::Sender::new(0))
-    }
-
-    fn get(&self) -> i64 {
-        *self.0.borrow()
-    }
-
-    fn add(&self, more: i64) {
-        self.0.send_modify(|count| *count += more);
-    }
-
-    /// Patient for as long as it grows: a busy disk makes everything slow.
-    async fn reaches(&self, count: i64) {
-        let mut counted = self.0.subscribe();
-        while *counted.borrow_and_update() < count {
-            let grown = tokio::time::timeout(PATIENCE, counted.changed()).await;
-            assert!(grown.is_ok(), "{} of {count} came", self.get());
-        }
-    }
-
-    /// This many more than there are now.
-    async fn grows_by(&self, more: i64) {
-        self.reaches(self.get() + more).await;
-    }
 }
 
 /// A user's front end, which must live through everything: takes frames up to the last notification.
@@ -93,7 +61,7 @@ async fn check_followers(service: &Service, sql: &mut PgConnection, followed: Ve
 }
 
 /// Asks until readiness says it, always with 200.
-async fn becomes(service: &Service, word: &str) {
+pub async fn becomes(service: &Door, word: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let readiness = service.get("/health/ready").await.expect(200).json();

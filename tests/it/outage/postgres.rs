@@ -10,8 +10,8 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use tokio::sync::watch;
 
-use super::{Count, USERS, becomes, check_followers, create_last, follow, outage};
-use crate::support::{Answer, PATIENCE, Service, Socket, note, position};
+use super::{USERS, becomes, check_followers, create_last, follow, outage};
+use crate::support::{Answer, Count, PATIENCE, Service, Socket, note, position};
 
 /// A command waits 5 s for the log, and before that 2 s for a connection.
 const ANSWER_MAX: Duration = Duration::from_secs(8);

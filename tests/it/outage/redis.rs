@@ -1,7 +1,7 @@
-//! Redis dies, freezes, is emptied or fails over, or was never there.
+//! Redis fails over, or was never there. How it dies, freezes and is emptied is a drill.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use redis::AsyncCommands;
@@ -12,13 +12,8 @@ use sqlx::PgConnection;
 
 use super::redis_server::{Redis, url};
 use super::wire::Wire;
-use super::{Count, USERS, becomes, check_followers, create_last, follow, outage};
-use crate::support::{PATIENCE, Seen, Service, Socket};
-
-/// A frame comes within this time, whatever Redis does and however busy the machine is.
-const PROMPT: Duration = Duration::from_secs(4);
-/// How long Redis is away: longer than every time limit of its clients.
-const OUTAGE: Duration = Duration::from_secs(6);
+use super::{USERS, becomes, check_followers, create_last, follow};
+use crate::support::{Count, PATIENCE, Seen, Service, Socket};
 
 /// The whole log as the API lists it.
 async fn whole_log(service: &Service) -> Vec<Value> {
@@ -102,58 +97,6 @@ async fn under_load(redis_url: &str, fail: impl AsyncFnOnce(&[Service; 2], &Coun
     // Before its database.
     drop(second);
     drop(first);
-}
-
-/// Frames come all the while, and whoever opens a socket is welcomed.
-async fn watch_outage(nodes: &[Service; 2], frames: &Count) {
-    let since = Instant::now();
-    frames.grows_by(50).await;
-    join_all(nodes.iter().map(|node| becomes(node, "degraded"))).await;
-    while since.elapsed() < outage(OUTAGE) {
-        let (mut at_first, _) = Socket::of(&nodes[0], "carol").await;
-        let (mut at_second, _) = Socket::of(&nodes[1], "carol").await;
-        let id = nodes[0].create("carol").await;
-        for socket in [&mut at_first, &mut at_second] {
-            let frame = socket.next_frame_within(PROMPT).await;
-            assert_eq!(frame["notification"]["id"], id, "{frame}");
-        }
-        frames.grows_by(20).await;
-    }
-}
-
-#[tokio::test]
-async fn a_redis_that_dies_under_load_and_comes_back_empty_costs_no_frame() {
-    let mut redis = Redis::start();
-    under_load(&redis.url(), async |nodes, frames| {
-        redis.kill();
-        watch_outage(nodes, frames).await;
-        redis.start_again();
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_redis_that_answers_nothing_for_a_while_costs_no_frame() {
-    let redis = Redis::start();
-    under_load(&redis.url(), async |nodes, frames| {
-        redis.freeze();
-        watch_outage(nodes, frames).await;
-        redis.thaw();
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_redis_that_is_emptied_under_load_costs_no_frame() {
-    let redis = Redis::start();
-    under_load(&redis.url(), async |_, frames| {
-        let mut connection = redis.connect().await;
-        for _ in 0..5 {
-            redis::cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
-            frames.grows_by(60).await;
-        }
-    })
-    .await;
 }
 
 #[tokio::test]

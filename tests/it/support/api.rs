@@ -70,16 +70,21 @@ impl Door {
 
     /// Sends a request; what it did is what the reads after it wait for.
     pub async fn send(&self, request: RequestBuilder) -> Answer {
-        let response = request.send().await.unwrap();
+        self.try_send(request).await.unwrap()
+    }
+
+    /// The same of a service that may be killed meanwhile.
+    pub async fn try_send(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
+        let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let answer = Answer { status, headers, body: response.text().await.unwrap() };
+        let answer = Answer { status, headers, body: response.text().await? };
         if let Some(cursor) = answer.header("tidings-cursor") {
             let mut done = self.done.lock().unwrap();
             if done.as_deref().is_none_or(|before| position(before) < position(cursor)) {
                 *done = Some(cursor.to_owned());
             }
         }
-        answer
+        Ok(answer)
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::{Service, api};
+use super::{Door, api};
 
 /// One change of a user's inbox, as a frame told it or as the read model keeps it.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -40,7 +40,7 @@ impl Seen {
     }
 }
 
-impl Service {
+impl Door {
     /// The log has no hole, the inbox is at its end, and the counts of each user are those of a recount, of the
     /// last change, and of the API. Nothing may be on its way.
     pub async fn audit(&self, sql: &mut PgConnection, users: &[&str]) {

@@ -2,6 +2,7 @@
 
 mod api;
 mod audit;
+mod count;
 mod door;
 pub mod issuer;
 mod process;
@@ -14,7 +15,8 @@ mod token;
 
 pub use api::{Answer, note, position};
 pub use audit::Seen;
-pub use door::Door;
+pub use count::Count;
+pub use door::{Door, lasting_address};
 pub use process::{Ended, is_alive, lines_of, run_to_end, tidings, when_free};
 pub use random::{Seed, Xorshift};
 pub use service::Service;

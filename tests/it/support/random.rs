@@ -1,5 +1,7 @@
 //! Random choices that can be repeated: a test that fails says where they came from.
 
+use std::fmt;
+
 /// Marsaglia's xorshift64 (2003).
 pub struct Xorshift(u64);
 
@@ -30,10 +32,16 @@ impl Seed {
     }
 }
 
+impl fmt::Display for Seed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}={}", Self::VARIABLE, self.0)
+    }
+}
+
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the random choices of this run: {}={}", Self::VARIABLE, self.0);
+            eprintln!("the random choices of this run: {self}");
         }
     }
 }

@@ -1,21 +1,22 @@
 //! A front end's socket: `tidings.v1` over WebSocket.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::{Answer, Door, PATIENCE};
 
 pub struct Socket {
-    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    stream: WebSocketStream<TcpStream>,
     /// The subprotocol that the service chose.
     pub subprotocol: Option<String>,
 }
@@ -39,19 +40,8 @@ impl Socket {
 
     /// The answer is what refused the upgrade.
     pub async fn open(service: &Door, query: &str, headers: &[(&str, &str)]) -> Result<Self, Answer> {
-        let url = service.url(&format!("/v1/ws?{query}")).replacen("http", "ws", 1);
-        let mut request = url.into_client_request().unwrap();
-        for (name, value) in headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-            request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
-        }
-        let connected = tokio::time::timeout(PATIENCE, connect_async(request)).await;
-        match connected.expect("the handshake is answered") {
-            Ok((stream, response)) => {
-                let chosen = response.headers().get("sec-websocket-protocol");
-                let subprotocol = chosen.map(|value| value.to_str().unwrap().to_owned());
-                Ok(Self { stream, subprotocol })
-            }
+        match Self::try_open(service, query, headers).await {
+            Ok(socket) => Ok(socket),
             Err(Error::Http(response)) => {
                 let (parts, body) = response.into_parts();
                 let body = String::from_utf8(body.unwrap_or_default()).unwrap();
@@ -59,6 +49,37 @@ impl Socket {
             }
             Err(error) => panic!("the handshake failed: {error}"),
         }
+    }
+
+    async fn try_open(service: &Door, query: &str, headers: &[(&str, &str)]) -> Result<Self, Error> {
+        let url = service.url(&format!("/v1/ws?{query}")).replacen("http", "ws", 1);
+        let mut request = url.into_client_request().unwrap();
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
+        }
+        let address: SocketAddr = request.uri().authority().unwrap().as_str().parse().unwrap();
+        let connecting = async {
+            let tcp = TcpSocket::new_v4()?;
+            if let Some(bytes) = service.receive_bytes {
+                tcp.set_recv_buffer_size(bytes)?;
+            }
+            client_async(request, tcp.connect(address).await?).await
+        };
+        let connected = tokio::time::timeout(PATIENCE, connecting).await;
+        let (stream, response) = connected.expect("the handshake is answered")?;
+        let chosen = response.headers().get("sec-websocket-protocol");
+        let subprotocol = chosen.map(|value| value.to_str().unwrap().to_owned());
+        Ok(Self { stream, subprotocol })
+    }
+
+    /// The first frame of a service that may be killed meanwhile; the error is the code of the end, or nothing where it
+    /// came without one.
+    pub async fn reached(service: &Door, query: &str) -> Result<(Self, Value), Option<u16>> {
+        let headers = [("x-api-key", &*service.root_key())];
+        let mut socket = Self::try_open(service, query, &headers).await.map_err(|_| None)?;
+        let frame = socket.frame_or_close().await?;
+        Ok((socket, frame))
     }
 
     /// A service's socket for one of its users; the error is the code it was closed with instead of a welcome.
@@ -173,6 +194,11 @@ impl Socket {
     /// Ends it from this side, as a page that is closed does.
     pub async fn close(mut self) {
         self.stream.close(None).await.unwrap();
+    }
+
+    /// The same where the service may be gone already.
+    pub async fn try_close(mut self) -> Result<(), Error> {
+        self.stream.close(None).await
     }
 
     /// Ends it with 1000; gives the code of the answer, which a browser needs for a clean end.
