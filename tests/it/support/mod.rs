@@ -2,6 +2,7 @@
 
 mod api;
 mod audit;
+mod contract;
 mod count;
 mod door;
 pub mod issuer;
@@ -15,7 +16,9 @@ mod token;
 
 pub use api::{Answer, note, position};
 pub use audit::Seen;
+pub use contract::Contract;
 pub use count::Count;
+pub use door::Door;
 pub use door::{Door, lasting_address};
 pub use process::{Ended, is_alive, lines_of, run_to_end, tidings, when_free};
 pub use random::{Seed, Xorshift};

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::{Answer, Door, PATIENCE};
+use super::{Answer, Contract, Door, PATIENCE};
 
 pub struct Socket {
     stream: WebSocketStream<TcpStream>,
@@ -86,7 +86,7 @@ impl Socket {
     pub async fn admitted(service: &Door, query: &str) -> Result<(Self, Value), u16> {
         let mut socket = Self::open(service, query, &[("x-api-key", &service.root_key())]).await.unwrap();
         match socket.next_or_gone().await {
-            Some(Message::Text(text)) => Ok((socket, serde_json::from_str(&text).unwrap())),
+            Some(Message::Text(text)) => Ok((socket, described(&text))),
             Some(Message::Close(Some(close))) => Err(close.code.into()),
             other => panic!("{other:?}"),
         }
@@ -122,11 +122,7 @@ impl Socket {
     /// The next frame; `None` once the service was killed.
     pub async fn frame_or_gone(&mut self) -> Option<Value> {
         match self.next_or_gone().await? {
-            Message::Text(text) => {
-                let frame: Value = serde_json::from_str(&text).unwrap();
-                assert!(frame.is_object(), "a frame is an object: {text}");
-                Some(frame)
-            }
+            Message::Text(text) => Some(described(&text)),
             other => panic!("a text frame should have come: {other:?}"),
         }
     }
@@ -134,7 +130,7 @@ impl Socket {
     /// The next frame of a service that may take longer than usual.
     pub async fn next_frame_within(&mut self, patience: Duration) -> Value {
         match self.next_within(patience).await {
-            Some(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
+            Some(Message::Text(text)) => described(&text),
             other => panic!("a text frame should have come: {other:?}"),
         }
     }
@@ -142,7 +138,7 @@ impl Socket {
     /// The next frame; the error is the code of the end, or nothing where it came without one.
     pub async fn frame_or_close(&mut self) -> Result<Value, Option<u16>> {
         match self.next_or_gone().await {
-            Some(Message::Text(text)) => Ok(serde_json::from_str(&text).unwrap()),
+            Some(Message::Text(text)) => Ok(described(&text)),
             Some(Message::Close(close)) => Err(close.map(|close| close.code.into())),
             _ => Err(None),
         }
@@ -185,7 +181,7 @@ impl Socket {
     pub async fn sync_or(&mut self, code: u16) -> Result<Value, u16> {
         self.send(r#"{"type":"ping"}"#).await;
         match self.next_or_gone().await {
-            Some(Message::Text(text)) => Ok(serde_json::from_str(&text).unwrap()),
+            Some(Message::Text(text)) => Ok(described(&text)),
             Some(Message::Close(Some(close))) if u16::from(close.code) == code => Err(code),
             other => panic!("{other:?}"),
         }
@@ -223,4 +219,11 @@ impl Socket {
             other => Err(format!("{other:?}")),
         }
     }
+}
+
+/// A frame, which must be one of the contract.
+fn described(text: &str) -> Value {
+    let frame = serde_json::from_str(text).unwrap();
+    Contract::committed().check(&frame);
+    frame
 }

@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt};
 use reqwest::RequestBuilder;
 use serde_json::Value;
 
-use super::{Answer, Door, PATIENCE};
+use super::{Answer, Contract, Door, PATIENCE};
 
 /// `None` where the connection broke.
 type Bytes = Pin<Box<dyn Stream<Item = Option<Vec<u8>>> + Send>>;
@@ -77,5 +77,6 @@ fn parse(block: &str) -> Option<Sent> {
         value.map(|value| value.strip_prefix(' ').unwrap_or(value).to_owned())
     };
     let data = serde_json::from_str(&field("data")?).unwrap();
+    Contract::committed().check(&data);
     Some(Sent { event: field("event").unwrap_or_else(|| "message".into()), id: field("id"), data })
 }
