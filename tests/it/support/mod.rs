@@ -18,7 +18,6 @@ pub use api::{Answer, note, position};
 pub use audit::Seen;
 pub use contract::Contract;
 pub use count::Count;
-pub use door::Door;
 pub use door::{Door, lasting_address};
 pub use process::{Ended, is_alive, lines_of, run_to_end, tidings, when_free};
 pub use random::{Seed, Xorshift};
