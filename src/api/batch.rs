@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use super::Tag;
 use super::body::{BATCH_BYTES_MAX, Body, SINGLE_BYTES_MAX, parse};
-use super::credentials::Service;
+use super::credentials::{NotificationsWrite, Service};
 use super::problem::{Kind, Problem, ProblemBody};
 use super::reads::Reads;
 use super::request::{Backend, Command, Key};
@@ -73,11 +73,11 @@ enum BatchResponse {
 impl Batch {
     /// Create many notifications
     ///
-    /// Needs an API key. Takes 1 to 1,000 notifications and at most 8 MiB; each succeeds or fails by itself.
+    /// Takes 1 to 1,000 notifications and at most 8 MiB; each succeeds or fails by itself.
     #[oai(path = "/notifications/batch", method = "post", operation_id = "createNotifications")]
     async fn create(
         &self,
-        command: Command<Service, Body<CreateNotifications, BATCH_BYTES_MAX>>,
+        command: Command<Service<NotificationsWrite>, Body<CreateNotifications, BATCH_BYTES_MAX>>,
         /// Makes a repetition harmless.
         #[oai(name = "Idempotency-Key")]
         key: Key,

@@ -9,7 +9,7 @@ use tidings_projections::log::Cursor;
 
 use super::Tag;
 use super::body::OptionalBody;
-use super::credentials::{Anyone, Credentials};
+use super::credentials::{Anyone, Credentials, InboxWrite};
 use super::problem::{Kind, Problem};
 use super::reads::parse_user;
 use super::request::{Command, Key};
@@ -54,14 +54,13 @@ enum MarkedResponse {
     ),
 }
 
-type MarkCommand = Command<Anyone, OptionalBody<MarkInbox>>;
+type MarkCommand = Command<Anyone<InboxWrite>, OptionalBody<MarkInbox>>;
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Inbox")]
 impl BulkMarks {
     /// Mark an inbox as read
     ///
-    /// Archived and snoozed items, too. Each item is marked by itself; other requests go first. Needs an API key,
-    /// or the user's own token.
+    /// Archived and snoozed items, too. Each item is marked by itself; other requests go first.
     #[oai(path = "/users/:user_id/inbox/read-all", method = "post", operation_id = "markInboxRead")]
     async fn read_all(
         &self,
@@ -77,8 +76,7 @@ impl BulkMarks {
 
     /// Mark an inbox as seen
     ///
-    /// Archived and snoozed items, too. Each item is marked by itself; other requests go first. Needs an API key,
-    /// or the user's own token.
+    /// Archived and snoozed items, too. Each item is marked by itself; other requests go first.
     #[oai(path = "/users/:user_id/inbox/seen-all", method = "post", operation_id = "markInboxSeen")]
     async fn seen_all(
         &self,
@@ -95,7 +93,7 @@ impl BulkMarks {
     /// Archive an inbox
     ///
     /// Marks its items as read, too; snoozed ones are archived with the others. Each item is marked by itself; other
-    /// requests go first. Needs an API key, or the user's own token.
+    /// requests go first.
     #[oai(path = "/users/:user_id/inbox/archive-all", method = "post", operation_id = "archiveInbox")]
     async fn archive_all(
         &self,

@@ -9,20 +9,58 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::closed;
 use super::problem::Problem;
-use crate::auth::{Authenticator, Denied, Principal};
+use crate::auth::{Authenticator, Denied, Principal, Scope};
 
-/// Which credentials an operation accepts.
+/// Which credentials an operation accepts. The document says it, too: the scopes stand beside the schemes, and
+/// [`super::document`] gives them their place.
 pub trait Credentials: Send {
     fn check(request: &Request) -> impl Future<Output = Result<Principal, Problem>> + Send;
+    /// Names of security schemes, and of scopes, which are none.
     fn schemes() -> Vec<&'static str>;
     fn register(registry: &mut Registry);
 }
 
-/// Whoever shows a valid API key or token.
-pub struct Anyone;
+/// The scopes that a key must have, all of them.
+pub trait Needs: Send {
+    const SCOPES: &'static [Scope];
+}
 
-/// Whoever shows a valid API key.
-pub struct Service;
+pub struct NotificationsWrite;
+pub struct NotificationsRead;
+pub struct InboxRead;
+pub struct InboxWrite;
+pub struct InboxReadWrite;
+pub struct EventsRead;
+
+impl Needs for NotificationsWrite {
+    const SCOPES: &'static [Scope] = &[Scope::NotificationsWrite];
+}
+
+impl Needs for NotificationsRead {
+    const SCOPES: &'static [Scope] = &[Scope::NotificationsRead];
+}
+
+impl Needs for InboxRead {
+    const SCOPES: &'static [Scope] = &[Scope::InboxRead];
+}
+
+impl Needs for InboxWrite {
+    const SCOPES: &'static [Scope] = &[Scope::InboxWrite];
+}
+
+impl Needs for InboxReadWrite {
+    const SCOPES: &'static [Scope] = &[Scope::InboxRead, Scope::InboxWrite];
+}
+
+impl Needs for EventsRead {
+    const SCOPES: &'static [Scope] = &[Scope::EventsRead];
+}
+
+/// Whoever shows an API key with these scopes, or a user his token.
+pub struct Anyone<N>(PhantomData<N>);
+
+/// Whoever shows an API key with these scopes.
+pub struct Service<N>(PhantomData<N>);
 
 /// Whoever shows the root key.
 pub struct Root;
@@ -35,6 +73,8 @@ pub struct Caller<C> {
 
 const API_KEY: &str = "ApiKey";
 const BEARER: &str = "Bearer";
+/// In the place of a scope: no scope is enough.
+pub const ROOT: &str = "root";
 
 /// Checks what the request shows: the API key wins where both are there.
 pub async fn check(request: &Request) -> Result<Principal, Denied> {
@@ -57,7 +97,10 @@ pub async fn admit<C: Credentials>(request: &Request) -> Result<Principal, Probl
 fn register_api_key(registry: &mut Registry) {
     let scheme = MetaSecurityScheme {
         ty: "apiKey",
-        description: Some("A service's key. It acts for its whole tenant."),
+        description: Some(
+            "A service's key. It acts for its whole tenant, within its scopes: an operation says which it needs as \
+             `x-scopes`. Keys are made with the root key.",
+        ),
         name: Some("x-api-key"),
         key_in: Some("header"),
         scheme: None,
@@ -85,13 +128,24 @@ fn register_bearer(registry: &mut Registry) {
     registry.create_security_scheme(BEARER, scheme);
 }
 
-impl Credentials for Anyone {
+async fn check_scopes<N: Needs>(request: &Request) -> Result<Principal, Problem> {
+    let principal = check(request).await?;
+    N::SCOPES.iter().try_for_each(|scope| principal.require(*scope))?;
+    Ok(principal)
+}
+
+fn with_scopes<N: Needs>(schemes: &[&'static str]) -> Vec<&'static str> {
+    let scopes = N::SCOPES.iter().map(|scope| scope.name());
+    schemes.iter().copied().chain(scopes).collect()
+}
+
+impl<N: Needs> Credentials for Anyone<N> {
     async fn check(request: &Request) -> Result<Principal, Problem> {
-        Ok(check(request).await?)
+        check_scopes::<N>(request).await
     }
 
     fn schemes() -> Vec<&'static str> {
-        vec![API_KEY, BEARER]
+        with_scopes::<N>(&[API_KEY, BEARER])
     }
 
     fn register(registry: &mut Registry) {
@@ -100,15 +154,13 @@ impl Credentials for Anyone {
     }
 }
 
-impl Credentials for Service {
+impl<N: Needs> Credentials for Service<N> {
     async fn check(request: &Request) -> Result<Principal, Problem> {
-        let principal = check(request).await?;
-        principal.require_service()?;
-        Ok(principal)
+        check_scopes::<N>(request).await
     }
 
     fn schemes() -> Vec<&'static str> {
-        vec![API_KEY]
+        with_scopes::<N>(&[API_KEY])
     }
 
     fn register(registry: &mut Registry) {
@@ -124,7 +176,7 @@ impl Credentials for Root {
     }
 
     fn schemes() -> Vec<&'static str> {
-        vec![API_KEY]
+        vec![API_KEY, ROOT]
     }
 
     fn register(registry: &mut Registry) {

@@ -9,7 +9,7 @@ use poem::{Endpoint, Response};
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::{Map, Value, json};
 
-use super::examples;
+use super::{examples, scopes};
 
 /// The document as JSON, of what the framework prints.
 pub fn amend(printed: &str) -> Value {
@@ -23,7 +23,9 @@ pub fn amend(printed: &str) -> Value {
         }
     }
     close_requests(&mut document);
+    let schemes = document["components"]["securitySchemes"].clone();
     for operation in operations(&mut document) {
+        scopes::name(operation, &schemes);
         members(&mut operation["responses"]).values_mut().for_each(name_headers);
         prune(operation);
         describe_parameters(operation);

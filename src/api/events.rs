@@ -16,7 +16,7 @@ use tidings_projections::log::{Cursor, Filter, Recorded, position_at};
 use time::OffsetDateTime;
 
 use super::Tag;
-use super::credentials::{Caller, Service};
+use super::credentials::{Caller, EventsRead, NotificationsRead, Service};
 use super::export::Export;
 use super::parameter::{Limit, Query};
 use super::problem::{Kind, Problem};
@@ -98,13 +98,13 @@ struct Timeline {
 impl Events {
     /// List events
     ///
-    /// Needs an API key; lists its tenant's events. With `Accept: application/x-ndjson` (exactly that) the answer
+    /// Those of the key's tenant. With `Accept: application/x-ndjson` (exactly that) the answer
     /// is the whole range up to the end of the log at the request, one event per line.
     #[oai(path = "/events", method = "get", operation_id = "listEvents")]
     #[expect(clippy::too_many_arguments, reason = "one argument per parameter of the query")]
     async fn list(
         &self,
-        caller: Caller<Service>,
+        caller: Caller<Service<EventsRead>>,
         reads: Data<&Arc<Reads>>,
         headers: &HeaderMap,
         /// List what follows this cursor; from the beginning where it is left out.
@@ -125,16 +125,14 @@ impl Events {
         let user_id = user_id.0.map(String::from);
         let filter = Filter { user_id, aggregate_id: aggregate_id.0, event_type: r#type.0 };
         let (after, up_to) = range(&reads, after.0, from.0, to.0).await?;
-        let tenant = caller.principal.tenant().as_str();
         if wants_lines(headers) {
             if limit.0.is_some() {
                 return Err(Problem::at(Kind::Malformed, "limit", "goes with pages, not with lines"));
             }
-            let (reads, tenant) = (Arc::clone(&reads), tenant.to_owned());
             let export = Export {
                 epoch: reads.history.epochs().current().number,
-                reads,
-                tenant,
+                reads: Arc::clone(&reads),
+                principal: caller.principal,
                 filter,
                 after,
                 up_to,
@@ -142,6 +140,7 @@ impl Events {
             return Ok(EventsResponse::Events(EventContent::Lines(export)));
         }
         let limit = limit.0.map_or(LIMIT_DEFAULT, |limit| limit.0);
+        let tenant = caller.principal.tenant().as_str();
         let page = reads.reader.list(&reads.pool, tenant, (after, up_to), &filter, limit).await?;
         let events = page.events.iter().map(|event| Event::new(&reads, event)).collect();
         let page = EventPage { events, next: reads.cursor(page.next) };
@@ -150,11 +149,11 @@ impl Events {
 
     /// List the events of a notification
     ///
-    /// All of them: what was asked for, who did what, and what became of each delivery. Needs an API key.
+    /// All of them: what was asked for, who did what, and what became of each delivery.
     #[oai(path = "/notifications/:id/events", method = "get", operation_id = "listNotificationEvents")]
     async fn timeline(
         &self,
-        caller: Caller<Service>,
+        caller: Caller<Service<NotificationsRead>>,
         reads: Data<&Arc<Reads>>,
         /// The notification.
         id: Path<String>,

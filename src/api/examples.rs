@@ -21,6 +21,7 @@ pub fn body(schema: &str) -> Option<Value> {
         "ReportDelivery" => Some(json!({"channel": "in_app", "outcome": "delivered"})),
         "RetryDelivery" => Some(json!({"channel": "in_app"})),
         "MarkInbox" => Some(json!({"category": "billing"})),
+        "CreateApiKey" => Some(json!({"name": "billing", "scopes": ["notifications:write"]})),
         "CreateTicket" => Some(json!({"user_id": "alice"})),
         _ => None,
     }

@@ -16,6 +16,7 @@ use serde_json::json;
 use tidings_projections::log::{Filter, Listed, ReadError};
 
 use super::reads::Reads;
+use crate::auth::Principal;
 
 /// Events in memory per export: at 256 KiB each, a bound of 25 MB.
 const PAGE_EVENTS: i64 = 100;
@@ -23,12 +24,13 @@ const PAGE_EVENTS: i64 = 100;
 /// What to export, fixed when it begins: events of one tenant in (`after`, `up_to`] that match the filter.
 pub struct Export {
     pub reads: Arc<Reads>,
-    pub tenant: String,
     pub filter: Filter,
     pub after: i64,
     pub up_to: i64,
     /// The epoch in which it was fixed.
     pub epoch: i64,
+    /// On whose behalf: it breaks off when he has lost his rights, however slowly he reads.
+    pub principal: Principal,
 }
 
 impl Payload for Export {
@@ -54,6 +56,7 @@ impl Export {
     /// The next lines and what comes after them; nothing after the last.
     async fn chunk(mut self) -> io::Result<(String, Option<Self>)> {
         loop {
+            self.principal.check().map_err(io::Error::other)?;
             let page = self.page().await.map_err(|error| {
                 // The body breaks off without its last line, which is all that can be said by now.
                 tracing::warn!(%error, "an export of the log broke off");
@@ -82,7 +85,8 @@ impl Export {
     }
 
     async fn page(&self) -> Result<Listed, ReadError> {
-        let Self { reads, tenant, filter, after, up_to, .. } = self;
+        let Self { reads, principal, filter, after, up_to, .. } = self;
+        let tenant = principal.tenant().as_str();
         reads.reader.list(&reads.pool, tenant, (*after, *up_to), filter, PAGE_EVENTS).await
     }
 }

@@ -13,12 +13,13 @@ use tidings_projections::inbox::{self, Page, PageQuery, Shown};
 use tidings_projections::log::Cursor;
 
 use super::Tag;
-use super::credentials::{Anyone, Caller};
+use super::credentials::{Anyone, Caller, InboxRead};
 use super::next::Next;
 use super::parameter::{Before, Header, Limit, Parameter, Query};
 use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_user};
 use super::wire::InboxItem;
+use crate::auth::Scope;
 use crate::replay::Moment;
 
 const LIMIT_DEFAULT: i64 = 20;
@@ -116,12 +117,12 @@ struct InboxCounts {
 impl Inbox {
     /// Read an inbox
     ///
-    /// Needs an API key, or the user's own token. A user nobody has written to has an empty inbox.
+    /// A user nobody has written to has an empty inbox.
     #[oai(path = "/users/:user_id/inbox", method = "get", operation_id = "getInbox")]
     #[expect(clippy::too_many_arguments, reason = "one argument per parameter of the query")]
     async fn page(
         &self,
-        caller: Caller<Anyone>,
+        caller: Caller<Anyone<InboxRead>>,
         reads: Data<&Arc<Reads>>,
         /// Whose inbox.
         user_id: Path<String>,
@@ -136,7 +137,7 @@ impl Inbox {
         /// The `next` of the page before.
         before: Query<Before>,
         /// As it was at this cursor, or at this time (RFC 3339; a `+` is written `%2B`) with all that was recorded up to
-        /// its millisecond. Folded anew from the log; needs an API key.
+        /// its millisecond. Folded anew from the log; needs an API key with the scope `events:read`, too.
         at: Query<Moment>,
         /// Wait until the inbox shows at least this position, for at most two seconds.
         #[oai(name = "Tidings-Min-Cursor")]
@@ -158,7 +159,7 @@ impl Inbox {
                 inbox::page(&reads.pool, owner, &query).await?
             }
             Some(at) => {
-                caller.principal.require_service()?;
+                caller.principal.require(Scope::EventsRead)?;
                 let position = at.position(&reads.pool, &reads.history).await??;
                 inbox::inbox_at(&reads.pool, &reads.reader, owner, position).await?.page(&query)
             }
@@ -167,12 +168,10 @@ impl Inbox {
     }
 
     /// Read the counts of an inbox
-    ///
-    /// Needs an API key, or the user's own token.
     #[oai(path = "/users/:user_id/inbox/counts", method = "get", operation_id = "getInboxCounts")]
     async fn counts(
         &self,
-        caller: Caller<Anyone>,
+        caller: Caller<Anyone<InboxRead>>,
         reads: Data<&Arc<Reads>>,
         /// Whose inbox.
         user_id: Path<String>,

@@ -16,7 +16,7 @@ use super::origins::Origins;
 use super::parameter::{self, Parameter};
 use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_user};
-use crate::auth::Denied;
+use crate::auth::{Denied, Scope};
 use crate::gateway::{self, Close, Gateway, HEARTBEAT, Hello, Join, Owner, Query, Shown};
 
 const SUBPROTOCOL: &str = "tidings.v1";
@@ -104,6 +104,7 @@ pub async fn open_stream(
     reads: Data<&Arc<Reads>>,
 ) -> Result<Response, Problem> {
     let principal = credentials::check(request).await?;
+    principal.require(Scope::InboxRead)?;
     let user = parse_user(user_id)?;
     principal.require_access_to(&user)?;
     closed::check_names(request, &["cursor", "connection_id"])?;
@@ -111,7 +112,8 @@ pub async fn open_stream(
     let cursor = parameter::header(request, "Last-Event-ID")?.or(in_address);
     reads.history.refresh(&reads.pool).await?;
     let owner = Owner { tenant: principal.tenant().as_str().into(), user_id: user.as_str().into() };
-    let join = Join { owner: Arc::new(owner), cursor, goes_on_from: connection_id(request)? };
+    let (goes_on_from, key) = (connection_id(request)?, principal.key().cloned());
+    let join = Join { owner: Arc::new(owner), cursor, goes_on_from, key };
     let frames = gateway::stream(gateway.clone(), &principal, join).await.map_err(refusal)?;
     Ok(SSE::new(frames).keep_alive(HEARTBEAT).into_response())
 }
@@ -121,6 +123,7 @@ fn refusal(close: Close) -> Problem {
         Close::TooManyConnections => {
             Problem::new(Kind::TooManyConnections, "the user has as many connections as are allowed")
         }
+        Close::Revoked => Denied::UnknownKey.into(),
         _ => Problem::new(Kind::ProjectionBehind, "the inbox cannot be read up to this cursor now"),
     }
 }

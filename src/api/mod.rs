@@ -12,6 +12,7 @@ mod examples;
 mod export;
 mod health;
 mod inbox;
+mod keys;
 mod live;
 mod methods;
 mod metrics;
@@ -25,10 +26,12 @@ mod projections;
 mod reads;
 mod request;
 pub mod request_id;
+mod scopes;
 mod tickets;
 mod wire;
 
 pub use health::Readiness;
+pub use keys::to_json as key_to_json;
 pub use origins::Origins;
 pub use problem::{Kind, Problem};
 pub use reads::parse_user;
@@ -67,6 +70,8 @@ enum Tag {
     Sockets,
     /// The log.
     Events,
+    /// Who may do what.
+    Keys,
     /// For those who run the service.
     Operation,
 }
@@ -79,6 +84,7 @@ type Apis = (
     tickets::Tickets,
     events::Events,
     projections::Projections,
+    keys::Keys,
 );
 
 fn service() -> OpenApiService<Apis, ()> {
@@ -90,6 +96,7 @@ fn service() -> OpenApiService<Apis, ()> {
         tickets::Tickets,
         events::Events,
         projections::Projections,
+        keys::Keys,
     );
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))
@@ -110,7 +117,7 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
     let socket = poem::get(live::open_socket).data(gateway.clone()).data(origins.clone());
     let stream = poem::get(live::open_stream).data(gateway.clone());
     let access = Arc::new(Access::new(&api, &gateway.metrics));
-    let Gateway { commands, tickets, authenticator, .. } = &*gateway;
+    let Gateway { commands, tickets, keys, authenticator, .. } = &*gateway;
     // What every request carries is behind one pointer each: a request copies it.
     let authenticator = authenticator.clone();
     let backend = Backend { commands: commands.clone(), reads: reads.clone(), tickets: tickets.clone() };
@@ -126,6 +133,7 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
         .data(Arc::new(backend))
         .data(reads)
         .data(read_models)
+        .data(keys.clone())
         .data(authenticator)
         .catch_all_error(problem::answer)
         .with(origins.cors())

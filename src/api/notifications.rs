@@ -16,7 +16,7 @@ use tidings_projections::notification::Overview;
 
 use super::Tag;
 use super::body::{Body, CommandBody, OptionalBody};
-use super::credentials::{Anyone, Caller, Service};
+use super::credentials::{Anyone, Caller, InboxWrite, NotificationsRead, NotificationsWrite, Service};
 use super::notification_list::{self, NotificationPage, NotificationStatus};
 use super::parameter::{Before, Header, Limit, Query};
 use super::problem::{Kind, Problem};
@@ -110,11 +110,11 @@ struct SnoozeNotification {
 impl Notifications {
     /// Create a notification
     ///
-    /// Needs an API key. The answer comes when the notification is durable.
+    /// The answer comes when the notification is durable.
     #[oai(path = "/notifications", method = "post", operation_id = "createNotification")]
     async fn create(
         &self,
-        command: Command<Service, Body<CreateNotification>>,
+        command: Command<Service<NotificationsWrite>, Body<CreateNotification>>,
         /// Makes a repetition harmless.
         #[oai(name = "Idempotency-Key")]
         key: Key,
@@ -128,12 +128,12 @@ impl Notifications {
 
     /// List notifications
     ///
-    /// Needs an API key; lists its tenant's notifications, newest first.
+    /// Those of the key's tenant, newest first.
     #[oai(path = "/notifications", method = "get", operation_id = "listNotifications")]
     #[expect(clippy::too_many_arguments, reason = "one argument per parameter of the query")]
     async fn list(
         &self,
-        caller: Caller<Service>,
+        caller: Caller<Service<NotificationsRead>>,
         reads: Data<&Arc<Reads>>,
         /// Only those for this user.
         user_id: Query<UserId>,
@@ -159,11 +159,11 @@ impl Notifications {
 
     /// Look at a notification
     ///
-    /// Needs an API key. Always current: folded from the notification's own events.
+    /// Always current: folded from the notification's own events.
     #[oai(path = "/notifications/:id", method = "get", operation_id = "getNotification")]
     async fn get(
         &self,
-        caller: Caller<Service>,
+        caller: Caller<Service<NotificationsRead>>,
         backend: Data<&Arc<Backend>>,
         /// The notification.
         id: Path<String>,
@@ -180,11 +180,11 @@ impl Notifications {
 
     /// Mark as read
     ///
-    /// Read implies seen. Needs an API key, or the token of the notification's user.
+    /// Read implies seen.
     #[oai(path = "/notifications/:id/read", method = "post", operation_id = "markNotificationRead")]
     async fn read(
         &self,
-        command: Command<Anyone>,
+        command: Command<Anyone<InboxWrite>>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
@@ -197,11 +197,11 @@ impl Notifications {
 
     /// Mark as unread
     ///
-    /// It stays seen. Needs an API key, or the token of the notification's user.
+    /// It stays seen.
     #[oai(path = "/notifications/:id/unread", method = "post", operation_id = "markNotificationUnread")]
     async fn unread(
         &self,
-        command: Command<Anyone>,
+        command: Command<Anyone<InboxWrite>>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
@@ -213,12 +213,10 @@ impl Notifications {
     }
 
     /// Mark as seen
-    ///
-    /// Needs an API key, or the token of the notification's user.
     #[oai(path = "/notifications/:id/seen", method = "post", operation_id = "markNotificationSeen")]
     async fn seen(
         &self,
-        command: Command<Anyone>,
+        command: Command<Anyone<InboxWrite>>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
@@ -231,11 +229,11 @@ impl Notifications {
 
     /// Archive
     ///
-    /// Marks it as read, too. Needs an API key, or the token of the notification's user.
+    /// Marks it as read, too.
     #[oai(path = "/notifications/:id/archive", method = "post", operation_id = "archiveNotification")]
     async fn archive(
         &self,
-        command: Command<Anyone>,
+        command: Command<Anyone<InboxWrite>>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
@@ -247,12 +245,10 @@ impl Notifications {
     }
 
     /// Take out of the archive
-    ///
-    /// Needs an API key, or the token of the notification's user.
     #[oai(path = "/notifications/:id/unarchive", method = "post", operation_id = "unarchiveNotification")]
     async fn unarchive(
         &self,
-        command: Command<Anyone>,
+        command: Command<Anyone<InboxWrite>>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
@@ -265,12 +261,11 @@ impl Notifications {
 
     /// Snooze
     ///
-    /// It leaves the active items until then, and its counts with it. Needs an API key, or the token of the
-    /// notification's user.
+    /// It leaves the active items until then, and its counts with it.
     #[oai(path = "/notifications/:id/snooze", method = "post", operation_id = "snoozeNotification")]
     async fn snooze(
         &self,
-        command: Command<Anyone, Body<SnoozeNotification>>,
+        command: Command<Anyone<InboxWrite>, Body<SnoozeNotification>>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
@@ -284,11 +279,11 @@ impl Notifications {
 
     /// Cancel
     ///
-    /// It leaves every inbox, and what was not delivered yet never will be. Needs an API key.
+    /// It leaves every inbox, and what was not delivered yet never will be.
     #[oai(path = "/notifications/:id/cancel", method = "post", operation_id = "cancelNotification")]
     async fn cancel(
         &self,
-        command: Command<Service>,
+        command: Command<Service<NotificationsWrite>>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
@@ -300,12 +295,10 @@ impl Notifications {
     }
 
     /// Report the outcome of a delivery
-    ///
-    /// Needs an API key.
     #[oai(path = "/notifications/:id/deliver", method = "post", operation_id = "reportNotificationDelivery")]
     async fn deliver(
         &self,
-        command: Command<Service, Body<ReportDelivery>>,
+        command: Command<Service<NotificationsWrite>, Body<ReportDelivery>>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.
@@ -318,11 +311,11 @@ impl Notifications {
 
     /// Retry a failed delivery
     ///
-    /// Only after it failed for good; else `invalid-state`. Needs an API key.
+    /// Only after it failed for good; else `invalid-state`.
     #[oai(path = "/notifications/:id/retry", method = "post", operation_id = "retryNotificationDelivery")]
     async fn retry(
         &self,
-        command: Command<Service, OptionalBody<RetryDelivery>>,
+        command: Command<Service<NotificationsWrite>, OptionalBody<RetryDelivery>>,
         /// The notification.
         id: Path<String>,
         /// Makes a repetition harmless.

@@ -17,6 +17,7 @@ use tidings_projections::rebuild::RebuildError;
 
 use super::request_id;
 use crate::auth::Denied;
+use crate::auth::keys::KeyError;
 use crate::commands::{CommandError, PAST};
 use crate::log::AppendError;
 
@@ -258,7 +259,9 @@ impl From<Denied> for Problem {
                 Kind::Unauthorized
             }
             Denied::Unavailable(_) => Kind::Unavailable,
-            Denied::ServiceOnly | Denied::RootOnly | Denied::AnotherUser => Kind::Forbidden,
+            Denied::ServiceOnly | Denied::Scope(_) | Denied::RootOnly | Denied::AnotherUser => {
+                Kind::Forbidden
+            }
         };
         Self { denied: Some(denied), ..Self::new(kind, denied.to_string()) }
     }
@@ -330,6 +333,16 @@ impl From<CursorError> for Problem {
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         if error.is_outage() { Self::unavailable(&error) } else { Self::internal(&error) }
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Invalid { pointer, detail } => Self::at(Kind::Invalid, pointer, detail),
+            KeyError::TooMany => Self::new(Kind::InvalidState, error.to_string()),
+            KeyError::Database(database) => database.into(),
+        }
     }
 }
 

@@ -84,8 +84,6 @@ struct Redriven {
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Operation")]
 impl Projections {
     /// List the read models
-    ///
-    /// Needs the root key.
     #[oai(path = "/projections", method = "get", operation_id = "listProjections")]
     async fn list(
         &self,
@@ -100,7 +98,7 @@ impl Projections {
 
     /// Rebuild a read model
     ///
-    /// Needs the root key. A second one is built from the log while the first serves, compared with it, and put in its
+    /// A second one is built from the log while the first serves, compared with it, and put in its
     /// place. Where they agree nobody notices; recipients for whom they differ are told to start over.
     #[oai(path = "/projections/:name/rebuild", method = "post", operation_id = "rebuildProjection")]
     async fn rebuild(
@@ -122,7 +120,7 @@ impl Projections {
 
     /// Redrive parked recipients
     ///
-    /// Needs the root key. Folds each of them anew from the log; those for whom it works are told to start over.
+    /// Folds each of them anew from the log; those for whom it works are told to start over.
     #[oai(path = "/projections/:name/redrive", method = "post", operation_id = "redriveProjection")]
     async fn redrive(
         &self,

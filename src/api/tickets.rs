@@ -8,7 +8,7 @@ use tidings_projections::inbox::rfc3339;
 
 use super::Tag;
 use super::body::OptionalBody;
-use super::credentials::Anyone;
+use super::credentials::{Anyone, InboxReadWrite};
 use super::problem::{Kind, Problem};
 use super::request::Command;
 use crate::auth::Principal;
@@ -52,11 +52,11 @@ impl Tickets {
     /// Make a ticket for a socket
     ///
     /// For browsers, whose sockets can show no header. It opens one socket within 30 seconds, as the user; a socket
-    /// whose ticket was made with a token ends with that token. Needs an API key, or the user's own token.
+    /// ends with the token or the key that its ticket was made with.
     #[oai(path = "/tickets", method = "post", operation_id = "createTicket")]
     async fn create(
         &self,
-        command: Command<Anyone, OptionalBody<CreateTicket>>,
+        command: Command<Anyone<InboxReadWrite>, OptionalBody<CreateTicket>>,
     ) -> Result<TicketResponse, Problem> {
         let wanted = command.body.parse()?.unwrap_or_default().user_id.map(UserId::try_from).transpose();
         let wanted = wanted.map_err(|error| Problem::at(Kind::Invalid, "/user_id", error.to_string()))?;

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Origins, Parts, Readiness};
-use crate::auth::{Authenticator, Jwks, Refresher, Tickets, TokenRules};
+use crate::auth::{Authenticator, Jwks, Keys, Refresher, Stale, Tickets, TokenRules};
 use crate::commands::Commands;
 use crate::config::Config;
 use crate::embedded::{self, Embedded, EmbeddedError, Wanted};
@@ -56,6 +56,8 @@ pub enum StartError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("the log cannot be read: {0}")]
     Log(sqlx::Error),
+    #[error(transparent)]
+    ApiKeys(Stale),
 }
 
 impl From<KeyError> for StartError {
@@ -125,6 +127,7 @@ impl App {
         let (jwks, refresher) = jwks.unzip();
         let tokens = token_rules(config, jwks);
         let root_key = config.root_api_key.as_ref().map(|key| key.expose());
+        let api_keys = Keys::load(connect.clone()).await.map_err(StartError::ApiKeys)?;
         let hub = Hub::new(metrics.live.queued_bytes.clone());
         let limit = config.connections_per_user as usize;
         let (places, keeper) = Places::new(redis.clone(), hub.clone(), limit);
@@ -136,8 +139,9 @@ impl App {
             hub: hub.clone(),
             places: places.clone(),
             commands: Arc::new(commands),
-            authenticator: Arc::new(Authenticator::new(root_key, tokens)),
-            tickets: Tickets::new(pool.clone()),
+            authenticator: Arc::new(Authenticator::new(root_key, api_keys.clone(), tokens)),
+            tickets: Tickets::new(pool.clone(), api_keys.clone()),
+            keys: api_keys,
             sockets: TaskTracker::new(),
             metrics,
         };

@@ -11,7 +11,7 @@ use tidings_projections::timers;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::gateway::{Feed, Gateway, Keeper};
+use crate::gateway::{self, Feed, Gateway, Keeper};
 use crate::log::{self, History, Writer};
 use crate::mirror::{self, Health, Mirror};
 use crate::read_models::{Name, Watched};
@@ -40,7 +40,7 @@ impl Tasks {
         redis: redis::Client,
         health: watch::Sender<Health>,
     ) -> (Self, Vec<Watched>) {
-        let Gateway { pool, history, hub, commands, metrics, .. } = gateway;
+        let Gateway { pool, history, hub, commands, keys, metrics, .. } = gateway;
         let (pool, history, hub) = (pool.clone(), history.clone(), hub.clone());
         let (sender, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (to_mirror, mirrored) = mpsc::channel(COMMITTED_BATCHES_MAX);
@@ -71,7 +71,14 @@ impl Tasks {
             metrics: metrics.mirror.clone(),
             stands_at: None,
         };
-        let feed = Feed { client: redis, pool: pool.clone(), reader, history: history.clone(), hub, local };
+        let feed = Feed {
+            client: redis,
+            pool: pool.clone(),
+            reader,
+            history: history.clone(),
+            hub: hub.clone(),
+            local,
+        };
         let followers = vec![
             tokio::spawn(log::follow(connect.clone(), pool, history.clone())),
             tokio::spawn(mirror::relay(committed, history, to_mirror, to_feed)),
@@ -81,6 +88,8 @@ impl Tasks {
             tokio::spawn(stream.run()),
             tokio::spawn(feed.run()),
             tokio::spawn(keeper.run()),
+            tokio::spawn(keys.clone().follow()),
+            tokio::spawn(gateway::close_revoked(keys.clone(), hub.clone())),
         ];
         let (writer, timers) = (tokio::spawn(writer.run()), tokio::spawn(timers.run()));
         (Self { writer, timers, followers }, watched)

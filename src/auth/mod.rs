@@ -2,12 +2,19 @@
 //! himself alone.
 
 mod jwks;
+pub mod keys;
+mod known;
+mod scope;
 mod tickets;
 mod token;
 
 pub use jwks::{Jwks, JwksError, Location, Refresher};
+pub use known::{Key, Keys, Stale};
+pub use scope::{Scope, Scopes, UnknownScope};
 pub use tickets::{Ticket, Tickets};
 pub use token::{LEEWAY_SECONDS, TokenRules, issue};
+
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use tidings_domain::{Issuer, Tenant, UserId};
@@ -18,14 +25,15 @@ const ROOT_KEY_ID: &str = "root";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
     Service {
-        tenant: Tenant,
-        key_id: String,
+        key: Arc<Key>,
     },
     User {
         tenant: Tenant,
         user: UserId,
         /// `None` where a service vouched for the user without a token.
         expires_at_unix_seconds: Option<i64>,
+        /// The key of the service that vouched for the user, unless it was the root key: it ends with that.
+        vouched_by: Option<Arc<Key>>,
     },
     /// The service itself, when the time of something has come. Nobody becomes it by any credentials.
     Timer {
@@ -37,7 +45,7 @@ pub enum Principal {
 pub enum Denied {
     #[error("credentials are missing: send an x-api-key header, or Authorization: Bearer with a token")]
     Missing,
-    #[error("the API key is not known")]
+    #[error("the API key is not known: it was never made, was revoked, or has expired")]
     UnknownKey,
     /// Neither good nor bad: what knows it cannot be asked.
     #[error("the credentials cannot be checked now: {0}")]
@@ -49,6 +57,8 @@ pub enum Denied {
     Token(&'static str),
     #[error("this needs an API key; a user's token may only read and mark that user's inbox")]
     ServiceOnly,
+    #[error("this needs a key with the scope {0}")]
+    Scope(Scope),
     #[error("this needs the root key")]
     RootOnly,
     #[error("a token reaches the inbox of its own user only")]
@@ -65,6 +75,7 @@ impl Denied {
             Self::UnknownTicket => "unknown_ticket",
             Self::Token(_) => "invalid_token",
             Self::ServiceOnly => "service_only",
+            Self::Scope(_) => "missing_scope",
             Self::RootOnly => "root_only",
             Self::AnotherUser => "another_user",
         }
@@ -74,7 +85,8 @@ impl Denied {
 impl Principal {
     pub fn tenant(&self) -> &Tenant {
         match self {
-            Self::Service { tenant, .. } | Self::User { tenant, .. } | Self::Timer { tenant } => tenant,
+            Self::Service { key } => &key.tenant,
+            Self::User { tenant, .. } | Self::Timer { tenant } => tenant,
         }
     }
 
@@ -84,6 +96,23 @@ impl Principal {
             Self::User { user, .. } => Some(user.clone()),
         };
         Issuer { tenant: self.tenant().clone(), user }
+    }
+
+    /// The key behind it. Whoever serves it for longer than a request asks whether that has ended.
+    pub fn key(&self) -> Option<&Arc<Key>> {
+        match self {
+            Self::Service { key } => Some(key),
+            Self::User { vouched_by, .. } => vouched_by.as_ref(),
+            Self::Timer { .. } => None,
+        }
+    }
+
+    /// Fails once the key behind it has ended.
+    pub fn check(&self) -> Result<(), Denied> {
+        match self.key() {
+            Some(key) if key.has_ended() => Err(Denied::UnknownKey),
+            _ => Ok(()),
+        }
     }
 
     /// When the token behind it expires, in Unix seconds; nothing else expires by itself.
@@ -97,7 +126,7 @@ impl Principal {
     /// Who did it, as the metadata of events say.
     pub fn actor(&self) -> String {
         match self {
-            Self::Service { key_id, .. } => format!("key:{key_id}"),
+            Self::Service { key } => format!("key:{}", key.id),
             Self::User { user, .. } => format!("user:{user}"),
             Self::Timer { .. } => "timer".into(),
         }
@@ -115,14 +144,17 @@ impl Principal {
     /// The root key alone reaches what concerns all tenants.
     pub fn require_root(&self) -> Result<(), Denied> {
         match self {
-            Self::Service { key_id, .. } if key_id == ROOT_KEY_ID => Ok(()),
-            _ => Err(Denied::RootOnly),
+            Self::Service { key } if &*key.id == ROOT_KEY_ID => Ok(()),
+            Self::Service { .. } | Self::User { .. } | Self::Timer { .. } => Err(Denied::RootOnly),
         }
     }
 
-    pub fn require_service(&self) -> Result<(), Denied> {
+    /// A key has the scopes it was made with, a user may read and mark.
+    pub fn require(&self, scope: Scope) -> Result<(), Denied> {
         match self {
-            Self::Service { .. } => Ok(()),
+            Self::Service { key } if key.scopes.allow(scope) => Ok(()),
+            Self::Service { .. } => Err(Denied::Scope(scope)),
+            Self::User { .. } if matches!(scope, Scope::InboxRead | Scope::InboxWrite) => Ok(()),
             Self::User { .. } | Self::Timer { .. } => Err(Denied::ServiceOnly),
         }
     }
@@ -141,12 +173,14 @@ impl Principal {
 #[derive(Clone)]
 pub struct Authenticator {
     root_key_sha256: Option<[u8; 32]>,
+    root: Arc<Key>,
+    keys: Keys,
     tokens: Option<TokenRules>,
 }
 
 impl Authenticator {
-    pub fn new(root_api_key: Option<&str>, tokens: Option<TokenRules>) -> Self {
-        Self { root_key_sha256: root_api_key.map(sha256), tokens }
+    pub fn new(root_api_key: Option<&str>, keys: Keys, tokens: Option<TokenRules>) -> Self {
+        Self { root_key_sha256: root_api_key.map(sha256), root: Arc::new(Key::root()), keys, tokens }
     }
 
     /// The API key wins where both are shown.
@@ -164,10 +198,9 @@ impl Authenticator {
 
     async fn check_key(&self, key: &str) -> Result<Principal, Denied> {
         if self.root_key_sha256 == Some(sha256(key)) {
-            Ok(Principal::Service { tenant: Tenant::default_tenant(), key_id: ROOT_KEY_ID.into() })
-        } else {
-            Err(Denied::UnknownKey)
+            return Ok(Principal::Service { key: self.root.clone() });
         }
+        Ok(Principal::Service { key: self.keys.find(key).await? })
     }
 }
 

@@ -98,7 +98,7 @@ fn principal(token: &str, key: &DecodingKey, validation: &Validation) -> Result<
         None => Tenant::default_tenant(),
     };
     let user = UserId::try_from(claims.sub).map_err(|_| Denied::Token("its subject is no user id"))?;
-    Ok(Principal::User { tenant, user, expires_at_unix_seconds: Some(claims.exp) })
+    Ok(Principal::User { tenant, user, expires_at_unix_seconds: Some(claims.exp), vouched_by: None })
 }
 
 fn refused(error: jsonwebtoken::errors::Error) -> Denied {
@@ -159,6 +159,7 @@ mod tests {
             tenant: Tenant::try_from(tenant.to_owned()).expect("a tenant"),
             user: UserId::try_from("alice".to_owned()).expect("a user"),
             expires_at_unix_seconds: Some(LATER),
+            vouched_by: None,
         };
         assert_eq!(check(&json!({"sub": "alice", "exp": LATER})).await, Ok(user("default")));
         assert_eq!(check(&json!({"sub": "alice", "exp": LATER, "tenant": "acme"})).await, Ok(user("acme")));

@@ -2,6 +2,7 @@
 
 mod beside;
 mod health;
+mod key;
 
 use std::time::Duration;
 
@@ -38,6 +39,9 @@ enum Word {
     Rebuild(RebuildArgs),
     /// Print a token for an end user
     Token(TokenArgs),
+    /// Make, list and revoke keys of services
+    #[command(subcommand)]
+    Key(key::KeyWord),
     /// Look after the epochs of the log
     #[command(subcommand)]
     Epoch(EpochWord),
@@ -135,6 +139,7 @@ impl Cli {
                 bench::run(args, shutdown.requested()).await.map_err(failure)
             }
             Word::Health(args) => health::check(load(args.settings)?.listen, args.ready).await,
+            Word::Key(word) => key::run(word).await,
             Word::Openapi => {
                 println!("{}", api::document().trim_end());
                 Ok(())
@@ -267,24 +272,24 @@ async fn replay(args: ReplayArgs) -> Result<(), Failure> {
     let tenant = Tenant::try_from(args.tenant).map_err(failure)?;
     let user = UserId::try_from(args.user).map_err(failure)?;
     let at: Moment = args.at.parse().map_err(|error| format!("--at {error}"))?;
-    let database = Beside::open(&mut load(args.settings)?).await?;
+    let beside = Beside::open(&mut load(args.settings)?).await?;
     let page = async {
-        let Beside { pool, history, reader, .. } = &database;
+        let (Beside { history, reader, .. }, pool) = (&beside, &beside.database.pool);
         let position = at.position(pool, history).await.map_err(failure)?.map_err(failure)?;
         replay::inbox(pool, reader, history, (&tenant, &user), position).await.map_err(failure)
     };
     let page = page.await;
-    database.close().await;
+    beside.close().await;
     println!("{:#}", page?);
     Ok(())
 }
 
 /// Differences go to standard output, a line each; what was done goes to standard error.
 async fn rebuild(args: RebuildArgs) -> Result<(), Failure> {
-    let database = Beside::open(&mut load(args.settings)?).await?;
-    let site = Site { connect: database.options.clone(), reader: database.reader.clone() };
+    let beside = Beside::open(&mut load(args.settings)?).await?;
+    let site = Site { connect: beside.database.options.clone(), reader: beside.reader.clone() };
     let rebuilt = read_models::rebuild(&site, &args.names).await;
-    database.close().await;
+    beside.close().await;
     let mut failed = None;
     for (name, report) in args.names.iter().zip(rebuilt) {
         match report {

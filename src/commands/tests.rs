@@ -2,15 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use tidings_domain::Tenant;
+use std::sync::Arc;
+
 use tidings_domain::notification;
 
 use super::*;
+use crate::auth::Key;
 use crate::log::{self, tests::Bench};
 use crate::telemetry::Metrics;
 
 fn context(key: Option<&str>) -> Context {
-    let principal = Principal::Service { tenant: Tenant::default_tenant(), key_id: "root".into() };
+    let principal = Principal::Service { key: Arc::new(Key::root()) };
     let idempotency = key.map(|key| Idempotency::new(key.into(), "POST", "/v1/test", b"body"));
     Context { principal, request_id: "test".into(), idempotency }
 }

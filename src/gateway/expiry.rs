@@ -1,11 +1,11 @@
-//! The life of the token behind a connection: a notice before it ends, and the end at the moment from which a new
-//! connection with it would be refused.
+//! The life of what is behind a connection. A token: a notice before it ends, and the end at the moment from which a
+//! new connection with it would be refused. A key: the end, without a notice, as nobody could bring another.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::frame::Frame;
+use super::frame::{Close, Frame};
 use crate::auth::{LEEWAY_SECONDS, Principal};
 
 /// How long before its expiry a client is told.
@@ -15,13 +15,15 @@ pub struct Expiry {
     /// `None`: it does not expire.
     expires_at: Option<OffsetDateTime>,
     told: bool,
+    /// When the key behind it does, if it does.
+    key_expires_at: Option<OffsetDateTime>,
 }
 
 /// What the passing of time calls for.
 #[derive(Debug)]
 pub enum Due {
     Tell(Frame),
-    End,
+    End(Close),
 }
 
 impl Expiry {
@@ -29,21 +31,25 @@ impl Expiry {
     pub fn of(principal: &Principal) -> Self {
         let expires_at = principal.expires_at_unix_seconds();
         let expires_at = expires_at.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
-        Self { expires_at, told: false }
+        let key_expires_at = principal.key().and_then(|key| key.expires_at);
+        Self { expires_at, told: false, key_expires_at }
     }
 
     /// How long from `now` until there is something to do.
     pub fn next_in(&self, now: OffsetDateTime) -> Option<Duration> {
-        let expires_at = self.expires_at?;
-        let due = if self.told { refused_from(expires_at) } else { expires_at - NOTICE };
+        let of_token = |at| if self.told { refused_from(at) } else { at - NOTICE };
+        let due = self.expires_at.map(of_token).into_iter().chain(self.key_expires_at).min()?;
         Some((due - now).try_into().unwrap_or(Duration::ZERO))
     }
 
     /// What is to be done at `now`; each only once, but for the end.
     pub fn due(&mut self, now: OffsetDateTime) -> Option<Due> {
+        if self.key_expires_at.is_some_and(|at| now >= at) {
+            return Some(Due::End(Close::Revoked));
+        }
         let expires_at = self.expires_at?;
         if now >= refused_from(expires_at) {
-            return Some(Due::End);
+            return Some(Due::End(Close::TokenExpired));
         }
         if self.told || now < expires_at - NOTICE {
             return None;
@@ -70,6 +76,7 @@ mod tests {
             tenant: Tenant::default_tenant(),
             user: UserId::try_from("alice".to_owned()).expect("a user"),
             expires_at_unix_seconds: at,
+            vouched_by: None,
         })
     }
 
@@ -86,7 +93,7 @@ mod tests {
         assert!(frame.json.contains(r#""expires_at":"1970-01-01T00:16:40"#), "{}", frame.json);
         assert!(expiry.due(at(1_030)).is_none());
         assert_eq!(expiry.next_in(at(1_030)), Some(Duration::from_secs(1)));
-        assert!(matches!(expiry.due(at(1_031)), Some(Due::End)));
+        assert!(matches!(expiry.due(at(1_031)), Some(Due::End(Close::TokenExpired))));
         assert_eq!(expiry.next_in(at(2_000)), Some(Duration::ZERO));
     }
 

@@ -130,8 +130,14 @@ impl Frame {
         }
     }
 
-    pub fn closing(code: u16, retry_in_ms: u64) -> Self {
+    pub fn closing(close: Close, retry_in_ms: u64) -> Self {
+        let code = close.code();
         Self::notice(FrameKind::Closing, json!({"type": "closing", "code": code, "retry_in_ms": retry_in_ms}))
+    }
+
+    /// There is no coming back.
+    pub fn closing_for_good(close: Close) -> Self {
+        Self::notice(FrameKind::Closing, json!({"type": "closing", "code": close.code()}))
     }
 
     /// A frame that says nothing about the inbox.
@@ -152,6 +158,8 @@ pub enum Close {
     Unauthorized,
     BadRequest,
     TooManyConnections,
+    /// The key behind it was revoked, or has expired.
+    Revoked,
 }
 
 impl Close {
@@ -165,6 +173,7 @@ impl Close {
             Self::Unauthorized => 4500,
             Self::BadRequest => 4501,
             Self::TooManyConnections => 4502,
+            Self::Revoked => 4503,
         }
     }
 
@@ -178,6 +187,7 @@ impl Close {
             Self::Unauthorized => "unauthorized",
             Self::BadRequest => "bad frame or cursor",
             Self::TooManyConnections => "too many connections",
+            Self::Revoked => "revoked",
         }
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Gateway;
 use super::frame::Close;
 use super::hub::Owner;
-use crate::auth::{Denied, Principal};
+use crate::auth::{Denied, Principal, Scope};
 
 /// The credentials that came with the handshake.
 pub enum Shown {
@@ -53,7 +53,7 @@ impl Shown {
     }
 }
 
-/// Credentials that are not good; or the client comes back when that can be told.
+/// Credentials that are not good; where that cannot be told now, the client comes back.
 pub fn refused(gateway: &Gateway, denied: Denied) -> Close {
     gateway.metrics.auth.denied(denied);
     match denied {
@@ -66,6 +66,9 @@ impl Query {
     /// Whose inbox the principal gets.
     pub fn owner(&self, principal: &Principal) -> Result<Owner, Close> {
         let user = match (principal, &self.user_id) {
+            (principal, _) if principal.require(Scope::InboxRead).is_err() => {
+                return Err(Close::Unauthorized);
+            }
             (Principal::Service { .. }, None) => return Err(Close::BadRequest),
             (Principal::Timer { .. }, _) => return Err(Close::Unauthorized),
             (Principal::User { user, .. }, Some(wanted)) if user != wanted => {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::frame::{Close, Frame};
+use crate::auth::Key;
 use crate::mirror::Entry;
 use tidings_projections::log::Cursor;
 use tidings_projections::read_model::UserKey;
@@ -78,11 +79,14 @@ struct Waiting {
     queue: VecDeque<Queued>,
     bytes: usize,
     close: Option<Close>,
+    /// It ends with this key.
+    key: Option<Arc<Key>>,
 }
 
 impl Outbox {
-    fn new(owner: Arc<Owner>, connection: Uuid, queued_bytes: IntGauge) -> Self {
-        Self { owner, connection, waiting: Mutex::default(), filled: Notify::new(), queued_bytes }
+    fn new(owner: Arc<Owner>, connection: Uuid, key: Option<Arc<Key>>, queued_bytes: IntGauge) -> Self {
+        let waiting = Mutex::new(Waiting { key, ..Waiting::default() });
+        Self { owner, connection, waiting, filled: Notify::new(), queued_bytes }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -106,6 +110,16 @@ impl Outbox {
     fn close(&self, why: Close) {
         self.waiting().close.get_or_insert(why);
         self.filled.notify_one();
+    }
+
+    /// What waits is not sent any more.
+    fn close_if_revoked(&self) {
+        let mut waiting = self.waiting();
+        if waiting.key.as_ref().is_some_and(|key| key.has_ended()) {
+            (waiting.queue, waiting.close) = (VecDeque::new(), Some(Close::Revoked));
+            drop(waiting);
+            self.filled.notify_one();
+        }
     }
 }
 
@@ -178,14 +192,15 @@ impl Hub {
     }
 
     /// Opens a queue for the user. It receives everything the feed dispatches after the tap's position.
-    pub fn tap(&self, owner: Arc<Owner>, connection: Uuid) -> Tap {
-        let outbox = Arc::new(Outbox::new(owner.clone(), connection, self.queued_bytes.clone()));
+    pub fn tap(&self, owner: Arc<Owner>, connection: Uuid, key: Option<Arc<Key>>) -> Tap {
+        let outbox = Arc::new(Outbox::new(owner.clone(), connection, key, self.queued_bytes.clone()));
         let mut registry = self.registry();
         let users = registry.by_user.entry(owner.tenant.to_string()).or_default();
         users.entry(owner.user_id.to_string()).or_default().push(outbox.clone());
         if self.draining.is_cancelled() {
             outbox.close(Close::GoingAway);
         }
+        outbox.close_if_revoked();
         let position = registry.position;
         drop(registry);
         Tap { hub: self.clone(), outbox, position }
@@ -258,6 +273,11 @@ impl Hub {
         outboxes.filter(|outbox| outbox.connection == connection).for_each(|it| it.close(Close::GoingAway));
     }
 
+    /// Closes the connections whose keys have ended.
+    pub fn close_revoked(&self) {
+        self.registry().all().for_each(|outbox| outbox.close_if_revoked());
+    }
+
     /// Whether connections are sent away.
     pub fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
@@ -309,6 +329,20 @@ impl Tap {
                 Ok(std::mem::take(&mut waiting.queue))
             }
         }
+    }
+
+    /// Fails once the connection may be sent nothing more, whatever waits.
+    pub fn check(&self) -> Result<(), Close> {
+        match self.outbox.waiting().close {
+            Some(Close::Revoked) => Err(Close::Revoked),
+            _ => Ok(()),
+        }
+    }
+
+    /// From now on it ends with this key, or with none.
+    pub fn belong_to(&self, key: Option<Arc<Key>>) {
+        self.outbox.waiting().key = key;
+        self.outbox.close_if_revoked();
     }
 
     /// Returns when there may be something to take, or an awaited position is reached.

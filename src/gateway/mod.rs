@@ -14,6 +14,7 @@ mod inbound;
 mod orders;
 mod places;
 mod pulse;
+mod revoked;
 mod session;
 mod socket;
 mod stream;
@@ -25,6 +26,7 @@ pub use hub::{Hub, Owner};
 pub use inbound::InboundKind;
 pub use places::{Keeper, Places};
 pub use pulse::HEARTBEAT;
+pub use revoked::close_revoked;
 pub use session::Join;
 pub use socket::{config, serve};
 pub use stream::stream;
@@ -34,7 +36,7 @@ use std::sync::Arc;
 use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Authenticator, Tickets};
+use crate::auth::{Authenticator, Keys, Tickets};
 use crate::commands::Commands;
 use crate::log::History;
 use crate::telemetry::Metrics;
@@ -47,6 +49,7 @@ pub struct Gateway {
     pub hub: Hub,
     pub commands: Arc<Commands>,
     pub authenticator: Arc<Authenticator>,
+    pub keys: Keys,
     pub tickets: Tickets,
     pub places: Places,
     pub metrics: Metrics,

@@ -12,7 +12,7 @@ use super::frame::{Close, Frame};
 use super::inbound::Order;
 use super::{Gateway, Owner, Session};
 use crate::api::{Problem, parse_user, request_id};
-use crate::auth::Principal;
+use crate::auth::{Principal, Scope};
 use crate::clock;
 use crate::commands::{BulkMark, Context};
 
@@ -90,7 +90,8 @@ async fn execute(gateway: Arc<Gateway>, ordered: Ordered) -> Done {
     let Ordered { order, principal, owner, reference } = ordered;
     let request_id = clock::new_uuid().to_string();
     let context = Context { principal, request_id: request_id.clone(), idempotency: None };
-    let result = match order {
+    let allowed = || context.principal.require(Scope::InboxWrite).and(context.principal.check());
+    let result = match order.and_then(|order| allowed().map(|()| order).map_err(Problem::from)) {
         Ok(order) => request_id::scope(&request_id, carry_out(&gateway, &context, &owner, order)).await,
         Err(problem) => Err(problem),
     };

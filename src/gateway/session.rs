@@ -17,6 +17,7 @@ use super::frame::{Close, Frame};
 use super::hub::{Owner, Queued, Tap};
 use super::places::{self, Place};
 use super::pulse::HEARTBEAT;
+use crate::auth::Key;
 use crate::clock;
 
 /// How long a join waits for the read model.
@@ -34,6 +35,8 @@ pub struct Join {
     pub cursor: Option<Cursor>,
     /// An earlier connection, whose place this one takes.
     pub goes_on_from: Option<Uuid>,
+    /// It ends with this key.
+    pub key: Option<Arc<Key>>,
 }
 
 /// What a command came to. A reply is said with the cursor of the moment, as frames beyond the command's position
@@ -72,7 +75,8 @@ impl Session {
         if gateway.hub.is_draining() {
             return Err(Close::GoingAway);
         }
-        let tap = gateway.hub.tap(join.owner, clock::new_uuid());
+        let tap = gateway.hub.tap(join.owner, clock::new_uuid(), join.key);
+        tap.check()?;
         let place = gateway.places.take(&tap, join.goes_on_from).await?;
         // After the tap: of an epoch that begins from here on, the tap brings word.
         let presented = match join.cursor {
@@ -123,6 +127,7 @@ impl Session {
     /// The next frames, as soon as there are any. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Vec<Frame>, Close> {
         loop {
+            self.check()?;
             let frames = match self.backlog_up_to {
                 // Boxed: an idle connection should not hold the space that a query needs.
                 Some(up_to) => Box::pin(self.next_of_backlog(up_to)).await?,
@@ -164,6 +169,16 @@ impl Session {
     pub fn refuse(&mut self, error: Frame) {
         self.answers.push_back(Answer { position: 0, reply_to: None, frame: error });
         self.tap.wake_at(0);
+    }
+
+    /// Fails once the client may be sent nothing more.
+    pub fn check(&self) -> Result<(), Close> {
+        self.tap.check()
+    }
+
+    /// From now on it ends with this key, or with none.
+    pub fn belong_to(&self, key: Option<Arc<Key>>) {
+        self.tap.belong_to(key);
     }
 
     /// How many answers wait.

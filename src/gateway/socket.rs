@@ -19,7 +19,7 @@ use super::orders::{Ordered, Orders};
 use super::pulse::{Beat, Pulse};
 use super::session::{Join, Session};
 use crate::api::Problem;
-use crate::auth::{Denied, Principal};
+use crate::auth::{Denied, Principal, Scope};
 use crate::clock;
 use crate::telemetry::metrics::{ConnectionKind, Open};
 
@@ -95,7 +95,8 @@ async fn open(stream: &mut WebSocketStream, gateway: &Arc<Gateway>, hello: Hello
     };
     let owner = query.owner(&principal).map_err(End::Close)?;
     let owner = Arc::new(owner);
-    let join = Join { owner: owner.clone(), cursor: query.cursor, goes_on_from: query.goes_on_from };
+    let Query { cursor, goes_on_from, .. } = query;
+    let join = Join { owner: owner.clone(), cursor, goes_on_from, key: principal.key().cloned() };
     let (session, mut first) = Session::open(gateway.clone(), join).await.map_err(End::Close)?;
     first.extend(reference.map(|reference| Frame::reply(&reference, session.cursor())));
     let now = Instant::now();
@@ -233,7 +234,7 @@ impl Live {
             self.acks.start(self.reader.clone());
         }
         match self.expiry.due(clock::now()) {
-            Some(Due::End) => return Err(End::Close(Close::TokenExpired)),
+            Some(Due::End(close)) => return Err(End::Close(close)),
             Some(Due::Tell(frame)) => self.send_frames(stream, &[frame]).await?,
             None => {}
         }
@@ -263,10 +264,13 @@ impl Live {
         let answer = match understand(message, &mut self.allowance, &self.reader.gateway)? {
             Some(Inbound::Ping) => self.session.sync_or_owe(),
             Some(Inbound::Auth { token, reference }) => self.renew(token, reference.as_deref()).await,
-            Some(Inbound::Ack(cursor)) => {
-                self.acks.take(&self.session, cursor, Instant::now());
-                None
-            }
+            Some(Inbound::Ack(cursor)) => match self.reader.principal.require(Scope::InboxWrite) {
+                Ok(()) => {
+                    self.acks.take(&self.session, cursor, Instant::now());
+                    None
+                }
+                Err(denied) => Some(Frame::error(None, &Problem::from(denied).to_json())),
+            },
             Some(Inbound::Order { order, reference }) => {
                 let Reader { gateway, owner, principal } = self.reader.clone();
                 self.orders.push(&gateway, Ordered { order, principal, owner, reference });
@@ -285,6 +289,7 @@ impl Live {
         match self.renewed(token).await {
             Ok(principal) => {
                 self.expiry = Expiry::of(&principal);
+                self.session.belong_to(principal.key().cloned());
                 self.reader.principal = principal;
                 reference.map(|reference| Frame::reply(reference, self.session.cursor()))
             }
@@ -345,7 +350,7 @@ async fn say_goodbye(stream: &mut WebSocketStream, gateway: &Gateway, end: End) 
                 let spread = RETRY_SPREAD_MS + gateway.sockets.len() as u64;
                 // Any spread will do; the low bits of a fresh id are random.
                 let retry_in_ms = clock::new_uuid().as_u128() as u64 % spread.min(RETRY_SPREAD_MS_MAX);
-                let closing = Frame::closing(close.code(), retry_in_ms);
+                let closing = Frame::closing(close, retry_in_ms);
                 stream.feed(text(&closing)).await?;
                 gateway.metrics.live.sent(&[closing], clock::instant());
             }

@@ -4,6 +4,7 @@
 //! dropped must end with success and leave no process behind.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod access;
 mod asyncapi;
 mod audit;
 mod auth;
@@ -24,6 +25,8 @@ mod histories;
 mod idempotency;
 mod inbox;
 mod jwks;
+mod key_words;
+mod keys;
 mod load_balancer;
 mod metrics;
 mod mirror;
@@ -35,6 +38,7 @@ mod rebuild;
 mod recovery;
 mod replay;
 mod request_id;
+mod revocation;
 mod scheduling;
 mod schemathesis;
 mod sealed;

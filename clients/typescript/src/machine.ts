@@ -266,7 +266,7 @@ class Step {
         }
         return;
       case "closing":
-        state.retryInMs = frame.retry_in_ms;
+        state.retryInMs = frame.retry_in_ms ?? null;
         return this.ack();
       default: // From a newer server.
     }

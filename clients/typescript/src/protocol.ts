@@ -82,7 +82,7 @@ export type ServerFrame =
   | { readonly type: "token_expiring"; readonly expires_at: string }
   | { readonly type: "reply"; readonly ref: string; readonly cursor: string }
   | { readonly type: "error"; readonly ref?: string; readonly problem: Problem }
-  | { readonly type: "closing"; readonly code: number; readonly retry_in_ms: number };
+  | { readonly type: "closing"; readonly code: number; readonly retry_in_ms?: number };
 
 /** A command, without the `ref` under which it is sent. */
 export type Command =
