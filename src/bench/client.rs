@@ -33,16 +33,16 @@ impl Http {
     }
 
     /// Reads; any answer but a good one is an error.
-    pub async fn get(&mut self, path: &str) -> Result<(), BenchError> {
+    pub async fn get(&mut self, path: &str) -> Result<Bytes, BenchError> {
         self.exchange(Method::GET, path, String::new()).await
     }
 
     /// Sends and waits for the answer; any but a good one is an error.
-    pub async fn post(&mut self, path: &str, body: String) -> Result<(), BenchError> {
+    pub async fn post(&mut self, path: &str, body: String) -> Result<Bytes, BenchError> {
         self.exchange(Method::POST, path, body).await
     }
 
-    async fn exchange(&mut self, method: Method, path: &str, body: String) -> Result<(), BenchError> {
+    async fn exchange(&mut self, method: Method, path: &str, body: String) -> Result<Bytes, BenchError> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -56,7 +56,7 @@ impl Http {
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         if status.is_success() {
-            return Ok(());
+            return Ok(body);
         }
         let body = String::from_utf8_lossy(&body).into_owned();
         Err(BenchError::Refused { path: path.to_owned(), status: status.as_u16(), body })

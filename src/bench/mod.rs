@@ -8,6 +8,7 @@ mod listener;
 mod load;
 mod quantity;
 mod report;
+mod soak;
 mod sockets;
 mod target;
 mod usage;
@@ -68,7 +69,9 @@ enum What {
     Inbox(volume::Inbox),
     /// Building the read models anew from the log
     Rebuild(volume::Rebuild),
-    /// All of them, as they are by default
+    /// A long time at half load: does memory stay flat, and does everything keep up?
+    Soak(soak::Soak),
+    /// All but soak, as they are by default
     All,
 }
 
@@ -107,6 +110,7 @@ impl What {
             Self::Idle(_) => "idle",
             Self::Inbox(_) => "inbox",
             Self::Rebuild(_) => "rebuild",
+            Self::Soak(_) => "soak",
             Self::All => "all",
         }
     }
@@ -121,6 +125,7 @@ impl What {
             Self::Idle(it) => it.terms(),
             Self::Inbox(it) => it.terms(),
             Self::Rebuild(it) => it.terms(),
+            Self::Soak(it) => it.terms(),
             Self::All => String::new(),
         }
     }
@@ -132,7 +137,7 @@ impl What {
 
     /// Some look at the process, too.
     fn needs_own(&self) -> bool {
-        matches!(self, Self::Idle(_) | Self::Rebuild(_) | Self::All)
+        matches!(self, Self::Idle(_) | Self::Rebuild(_) | Self::Soak(_) | Self::All)
     }
 
     async fn run(&self, target: &Target, progress: &ProgressBar) -> Result<Vec<Figure>, BenchError> {
@@ -144,6 +149,7 @@ impl What {
             Self::Idle(it) => it.run(target, progress).await,
             Self::Inbox(it) => it.run(target, progress).await,
             Self::Rebuild(it) => it.run(target, progress).await,
+            Self::Soak(it) => it.run(target, progress).await,
             Self::All => Ok(Vec::new()),
         }
     }

@@ -28,13 +28,13 @@ const IDLE_BEFORE: u64 = 100;
 pub struct EndToEnd {
     /// Open sockets, of a user each
     #[arg(long, default_value_t = 1_000)]
-    sockets: u64,
+    pub sockets: u64,
     /// POSTs per second, over all users
     #[arg(long, default_value_t = 1_000)]
-    rate: u64,
+    pub rate: u64,
     /// How long
     #[arg(long, default_value_t = 30)]
-    seconds: u64,
+    pub seconds: u64,
 }
 
 impl EndToEnd {
