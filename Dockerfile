@@ -9,10 +9,9 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY domain/Cargo.toml domain/
 COPY projections/Cargo.toml projections/
-RUN mkdir -p src domain/src projections/src benches/service \
+RUN mkdir -p src domain/src projections/src \
     && touch src/lib.rs domain/src/lib.rs projections/src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \
-    && cp src/main.rs benches/service/main.rs \
     && cargo build --release --locked --bin tidings
 
 COPY migrations migrations
