@@ -96,17 +96,6 @@ fn the_table_of_settings_names_each_with_its_default() {
     assert_eq!(rows.collect::<BTreeMap<_, _>>(), settings(), "docs/operations.md, and what --help says");
 }
 
-#[test]
-fn every_alert_is_explained() {
-    let (manual, alerts) = (read("docs/operations.md"), documents());
-    for (file, document) in &alerts {
-        for alert in all(document, "alert") {
-            let heading = format!("**{}**", alert.as_str().unwrap());
-            assert!(manual.contains(&heading), "{heading} of {file} is not in docs/operations.md");
-        }
-    }
-}
-
 #[tokio::test]
 async fn what_probes_ask_for_is_answered() {
     let service = Service::start().await;
@@ -118,6 +107,14 @@ async fn what_probes_ask_for_is_answered() {
     let balancer = read("deploy/haproxy.cfg");
     let check = balancer.split(" uri ").nth(1).and_then(|rest| rest.split(' ').next());
     paths.push(check.expect("nodes are checked").to_owned());
+    let endpoints = documents.iter().flat_map(|(_, document)| all(document, "endpoints"));
+    let scraped: Vec<&Value> = endpoints.map(|endpoints| &endpoints[0]["path"]).collect();
+    assert_eq!(scraped, ["/metrics"]);
+    let figures = service.send(service.request("GET", "/metrics")).await.expect(200).body;
+    // What the number of nodes goes by.
+    let scaled_by = documents.iter().flat_map(|(_, document)| all(document, "metric"));
+    let scaled_by: Vec<&str> = scaled_by.map(|metric| metric["name"].as_str().unwrap()).collect();
+    assert!(figures.contains(&format!("# TYPE {} gauge", scaled_by[0])), "{scaled_by:?}");
     for path in paths {
         service.send(service.request("GET", &path)).await.expect(200);
     }
