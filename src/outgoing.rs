@@ -17,6 +17,16 @@ pub fn client(time_limit: Duration) -> ClientBuilder {
         .no_proxy()
 }
 
+/// The same for a thread of its own, which waits for answers; built outside of any runtime.
+pub fn blocking_client(time_limit: Duration) -> reqwest::blocking::ClientBuilder {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::blocking::Client::builder()
+        .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
+        .timeout(time_limit)
+        .redirect(Policy::none())
+        .no_proxy()
+}
+
 /// What went wrong, down to its cause and without the URL: its query may hold a secret.
 pub fn reason(error: Error) -> String {
     let error = error.without_url();

@@ -220,7 +220,8 @@ impl Timers {
 
     async fn fire_for(&mut self, tenant: Tenant, timers: Vec<Due>) -> Result<i64, FiringError> {
         let request_id = format!("timer-{}", clock::new_uuid());
-        let context = Context { principal: Principal::Timer { tenant }, request_id, idempotency: None };
+        let principal = Principal::Timer { tenant };
+        let context = Context { principal, request_id, idempotency: None, trace: None };
         let items = timers.iter().zip(1..).map(|(due, part)| item(due, part)).collect();
         let many = self.commands.execute_many(&context, items).await?;
         let (mut position, mut failed) = (0, None);

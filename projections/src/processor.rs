@@ -10,6 +10,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Executor, PgConnection};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::log::{ReadError, Reader, Recorded, Tail, TailReader, Watermark};
 use crate::parking::Parked;
@@ -48,6 +49,8 @@ impl Pace {
 /// A batch that was committed here.
 pub struct Committed<T> {
     pub generation: i64,
+    /// How long its transaction took.
+    pub took: Duration,
     pub output: T,
 }
 
@@ -204,6 +207,7 @@ impl<M: ReadModel> Processor<M> {
         connection: &mut PgConnection,
         memory: &mut Memory<M>,
     ) -> Result<Step<M::Output>, StepError> {
+        let began = Instant::now();
         let Some(at) = begin(connection).await? else {
             let reached = checkpoint(connection).await?;
             connection.execute("ROLLBACK").await?;
@@ -226,7 +230,11 @@ impl<M: ReadModel> Processor<M> {
         let generation = memory.parked.store(connection, at.generation).await?;
         connection.execute("COMMIT").await?;
         memory.at = Some(Checkpoint { position: last, generation });
-        Ok(Step::Advanced { last, events: count, committed: Committed { generation, output } })
+        Ok(Step::Advanced {
+            last,
+            events: count,
+            committed: Committed { generation, took: began.elapsed(), output },
+        })
     }
 
     async fn events_after(

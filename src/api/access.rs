@@ -11,8 +11,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::problem::Mishap;
-use crate::telemetry::Metrics;
+use super::request_id;
 use crate::telemetry::metrics::{AuthMetrics, Routes};
+use crate::telemetry::traces::{self, Span, TRACEPARENT};
+use crate::telemetry::{Metrics, Tracing};
 
 /// Routes that the document does not describe, as the router spells them and as the document would.
 const UNDOCUMENTED: [(&str, &str); 7] = [
@@ -30,6 +32,7 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 pub struct Access {
     routes: Routes,
     auth: AuthMetrics,
+    tracing: Tracing,
     unserved: Mutex<Unserved>,
 }
 
@@ -53,11 +56,16 @@ impl Unserved {
 }
 
 impl Access {
-    pub fn new<T: OpenApi, W: Webhook>(api: &OpenApiService<T, W>, metrics: &Metrics) -> Self {
+    pub fn new<T: OpenApi, W: Webhook>(
+        api: &OpenApiService<T, W>,
+        metrics: &Metrics,
+        tracing: &Tracing,
+    ) -> Self {
         let get = || vec!["GET".to_owned()];
         let others = UNDOCUMENTED.map(|(pattern, template)| (pattern.to_owned(), template.to_owned(), get()));
         let routes = metrics.http.routes(documented(&api.spec()).into_iter().chain(others));
-        Self { routes, auth: metrics.auth.clone(), unserved: Mutex::default() }
+        let (auth, tracing) = (metrics.auth.clone(), tracing.clone());
+        Self { routes, auth, tracing, unserved: Mutex::default() }
     }
 
     fn blame(&self, mishap: &Mishap) {
@@ -113,14 +121,31 @@ pub async fn account<E: Endpoint<Output = Response>>(
     let in_flight = InFlight(access.routes.metrics.in_flight.clone());
     in_flight.0.inc();
     let (began, method) = (Instant::now(), request.method().clone());
-    let response = next.call(request).await?;
+    let traceparent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    let span = access.tracing.enter("request", traceparent);
+    let response = traces::scope(span.as_ref().map(Span::trace), next.call(request)).await?;
     let (took, status) = (began.elapsed(), response.status());
     let pattern = response.data::<PathPattern>().map(|pattern| &*pattern.0);
     access.routes.count(pattern, method.as_str(), status.as_u16(), took);
     let mishap = response.data::<Mishap>();
     mishap.into_iter().for_each(|mishap| access.blame(mishap));
     line(&access, method.as_str(), pattern, status, took, mishap);
+    if let Some(span) = span {
+        describe(span, method.as_str(), access.routes.template(pattern, method.as_str()), status);
+    }
     Ok(response)
+}
+
+/// By the semantic conventions of OpenTelemetry for HTTP servers. The path itself names users.
+fn describe(mut span: Span, method: &str, route: &str, status: StatusCode) {
+    span.rename(format!("{method} {route}"));
+    span.set("http.request.method", method.to_owned());
+    span.set("http.route", route.to_owned());
+    span.set("http.response.status_code", i64::from(status.as_u16()));
+    span.set("tidings.request_id", request_id::current());
+    if status.is_server_error() {
+        span.fail(status.to_string());
+    }
 }
 
 fn line(

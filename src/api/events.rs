@@ -43,7 +43,7 @@ struct Event {
     /// The user it concerns.
     user_id: Option<String>,
     data: Value,
-    /// Who caused it, and as part of which request.
+    /// Who caused it, and as part of which request; `traceparent` (W3C) if that request was traced.
     metadata: Value,
 }
 

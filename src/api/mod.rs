@@ -116,7 +116,7 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
     let (document, docs) = document::endpoints(&api);
     let socket = poem::get(live::open_socket).data(gateway.clone()).data(origins.clone());
     let stream = poem::get(live::open_stream).data(gateway.clone());
-    let access = Arc::new(Access::new(&api, &gateway.metrics));
+    let access = Arc::new(Access::new(&api, &gateway.metrics, &gateway.tracing));
     let Gateway { commands, tickets, keys, authenticator, .. } = &*gateway;
     // What every request carries is behind one pointer each: a request copies it.
     let authenticator = authenticator.clone();

@@ -15,6 +15,7 @@ use super::reads::Reads;
 use super::request_id;
 use crate::auth::{Principal, Tickets};
 use crate::commands::{Commands, Context, Idempotency};
+use crate::telemetry::traces;
 
 /// Characters of an `Idempotency-Key`.
 const KEY_CHARS_MAX: usize = 255;
@@ -74,6 +75,7 @@ impl<C, B: CommandBody> Command<C, B> {
         Context {
             principal: self.principal.clone(),
             request_id: request_id::current(),
+            trace: traces::current(),
             idempotency: key.0.as_ref().map(idempotency),
         }
     }

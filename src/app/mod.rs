@@ -28,8 +28,8 @@ use crate::gateway::{Gateway, Hub, Places};
 use crate::log::{History, Writer};
 use crate::mirror::Health;
 use crate::read_models::ReadModels;
-use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Vitals, Watch};
+use crate::telemetry::{Metrics, Tracing};
 use acceptor::NoDelay;
 use tasks::Tasks;
 
@@ -58,6 +58,8 @@ pub enum StartError {
     Log(sqlx::Error),
     #[error(transparent)]
     ApiKeys(Stale),
+    #[error("spans cannot be sent to TIDINGS_OTLP_ENDPOINT: {0}")]
+    Tracing(String),
 }
 
 impl From<KeyError> for StartError {
@@ -122,7 +124,7 @@ impl App {
         let keys = KeyRing::new(pool.clone(), master_key);
         let reader = Reader::new(Codec::new(keys.clone()));
         let history = History::load(&pool, keys).await.map_err(StartError::Log)?;
-        let metrics = Metrics::default();
+        let (metrics, tracing) = (Metrics::default(), tracing(config)?);
         let (log, writer) = Writer::new(connect.clone(), history.clone(), metrics.log.clone());
         let (jwks, refresher) = jwks.unzip();
         let tokens = token_rules(config, jwks);
@@ -131,8 +133,8 @@ impl App {
         let hub = Hub::new(metrics.live.queued_bytes.clone());
         let limit = config.connections_per_user as usize;
         let (places, keeper) = Places::new(redis.clone(), hub.clone(), limit);
-        let commands =
-            Commands::new(pool.clone(), reader.clone(), log, history.clone(), metrics.commands.clone());
+        let told = (&metrics.commands, &tracing);
+        let commands = Commands::new(pool.clone(), reader.clone(), log, history.clone(), told);
         let gateway = Gateway {
             pool: pool.clone(),
             history: history.clone(),
@@ -144,6 +146,7 @@ impl App {
             keys: api_keys,
             sockets: TaskTracker::new(),
             metrics,
+            tracing,
         };
         // Before anybody can connect: a tap opened at a position the feed does not start from would miss the
         // difference.
@@ -153,9 +156,7 @@ impl App {
         let site = Site { connect: connect.clone(), reader: reader.clone() };
         let (mut tasks, watched) =
             Tasks::spawn(writer, connect, &gateway, keeper, reader.clone(), redis, health);
-        if let Some(refresher) = refresher {
-            tasks.follow(refresher.run());
-        }
+        refresher.into_iter().for_each(|refresher| tasks.follow(refresher.run()));
         let read_models = ReadModels::new(site, pool.clone(), watched);
         let readiness = Readiness::new(history.clone(), mirror_health.clone(), read_models.clone());
         let vitals = vitals(config, &gateway, mirror_health, &read_models, &readiness);
@@ -190,6 +191,7 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
         let Self { acceptor, mut embedded, mut tasks, pool, hub, places, sockets, readiness, parts, .. } =
             self;
+        let tracing = parts.gateway.tracing.clone();
         let (stop, stopped) = watch::channel(false);
         let mut signal = stopped.clone();
         let wait_for_stop = async move {
@@ -224,6 +226,7 @@ impl App {
         tasks.stop().await;
         places.leave().await;
         pool.close().await;
+        tracing.stop().await;
         if let Some(embedded) = embedded {
             embedded.stop().await;
         }
@@ -243,6 +246,11 @@ fn token_rules(config: &Config, jwks: Option<Jwks>) -> Option<TokenRules> {
         );
     }
     Some(TokenRules::new(secret, jwks, config.jwt_audience.as_deref(), config.jwt_issuer.as_deref()))
+}
+
+fn tracing(config: &Config) -> Result<Tracing, StartError> {
+    let Some(endpoint) = &config.otlp_endpoint else { return Ok(Tracing::default()) };
+    Tracing::start(endpoint, config.trace_sampling).map_err(|error| StartError::Tracing(error.to_string()))
 }
 
 /// What `/metrics` shows of the node.

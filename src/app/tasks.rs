@@ -40,7 +40,7 @@ impl Tasks {
         redis: redis::Client,
         health: watch::Sender<Health>,
     ) -> (Self, Vec<Watched>) {
-        let Gateway { pool, history, hub, commands, keys, metrics, .. } = gateway;
+        let Gateway { pool, history, hub, commands, keys, metrics, tracing, .. } = gateway;
         let (pool, history, hub) = (pool.clone(), history.clone(), hub.clone());
         let (sender, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (to_mirror, mirrored) = mpsc::channel(COMMITTED_BATCHES_MAX);
@@ -69,6 +69,7 @@ impl Tasks {
             committed: mirrored,
             health,
             metrics: metrics.mirror.clone(),
+            tracing: tracing.clone(),
             stands_at: None,
         };
         let feed = Feed {
@@ -77,11 +78,12 @@ impl Tasks {
             reader,
             history: history.clone(),
             hub: hub.clone(),
+            traced: tracing.is_on(),
             local,
         };
         let followers = vec![
             tokio::spawn(log::follow(connect.clone(), pool, history.clone())),
-            tokio::spawn(mirror::relay(committed, history, to_mirror, to_feed)),
+            tokio::spawn(mirror::relay(committed, history, tracing.clone(), to_mirror, to_feed)),
             tokio::spawn(inbox.run()),
             tokio::spawn(due.run()),
             tokio::spawn(deliveries.run()),

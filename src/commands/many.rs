@@ -14,9 +14,10 @@ use tidings_projections::log::Fact;
 use tokio::time::Instant;
 
 use super::error::check_time;
-use super::{CONFLICT_PAUSE, CommandError, Commands, Context, DEADLINE, Done};
+use super::{CONFLICT_PAUSE, CommandError, Commands, Context, DEADLINE, Done, describe};
 use crate::clock;
 use crate::log::{AppendError, Appended, Job, JobEvent, Lane, Record};
+use crate::telemetry::traces::Span;
 
 /// One command of many.
 #[derive(Clone, Debug)]
@@ -43,6 +44,12 @@ struct Loaded {
     recipient: Option<String>,
     /// Why its state is not known.
     unreadable: Option<String>,
+}
+
+/// What one item asks of the log, and the span of that.
+struct Prepared {
+    job: Job,
+    append: Option<Span>,
 }
 
 /// What one item came to, and whether that took an event.
@@ -89,9 +96,9 @@ impl Commands {
             let loaded = loaded.unwrap_or(Err(CommandError::Append(AppendError::Expired)))?;
             // Keys are fetched for all together; only then is the order of the log decided.
             let jobs = open.iter().map(async |item| {
-                let mut job = self.prepare(context, item, loaded.get(&item.id), deadline).await?;
-                job.record = record(context, item, !job.events.is_empty());
-                Ok(job)
+                let mut prepared = self.prepare(context, item, loaded.get(&item.id), deadline).await?;
+                prepared.job.record = record(context, item, !prepared.job.events.is_empty());
+                Ok(prepared)
             });
             let results = self.append_in_order(join_all(jobs).await).await;
             let late = Instant::now() >= deadline;
@@ -170,7 +177,7 @@ impl Commands {
         item: &Item,
         loaded: Option<&Loaded>,
         deadline: Instant,
-    ) -> Result<Job, CommandError> {
+    ) -> Result<Prepared, CommandError> {
         check_time(&item.action, clock::now())?;
         let unborn = Loaded::default();
         let loaded = loaded.unwrap_or(&unborn);
@@ -185,7 +192,7 @@ impl Commands {
     /// Hands the jobs to the log one after the other, then waits for all of them.
     async fn append_in_order(
         &self,
-        jobs: Vec<Result<Job, CommandError>>,
+        jobs: Vec<Result<Prepared, CommandError>>,
     ) -> Vec<Result<(Appended, bool), CommandError>> {
         let mut appends: Vec<_> =
             jobs.into_iter().map(|job| Box::pin(maybe_done(self.append(job)))).collect();
@@ -199,10 +206,17 @@ impl Commands {
     }
 
     /// Says beside it whether the job has events.
-    async fn append(&self, job: Result<Job, CommandError>) -> Result<(Appended, bool), CommandError> {
-        let job = job?;
+    async fn append(
+        &self,
+        prepared: Result<Prepared, CommandError>,
+    ) -> Result<(Appended, bool), CommandError> {
+        let Prepared { job, mut append } = prepared?;
         let changes = !job.events.is_empty();
-        let appended = self.log.append(job, Lane::Bulk).await.map_err(|error| match error {
+        let appended = self.log.append(job, Lane::Bulk).await;
+        if let Some(append) = &mut append {
+            describe(append, Some(&appended));
+        }
+        let appended = appended.map_err(|error| match error {
             AppendError::Conflict => CommandError::Conflict,
             error => CommandError::Append(error),
         });
@@ -230,9 +244,10 @@ impl Commands {
         loaded: &Loaded,
         events: &[<Notification as Aggregate>::Event],
         deadline: Instant,
-    ) -> Result<Job, CommandError> {
+    ) -> Result<Prepared, CommandError> {
+        let append = self.tracing.child(context.trace, "append");
         let (command_id, epoch) = (clock::new_uuid(), self.log.epoch());
-        let metadata = json!(context.metadata(command_id));
+        let metadata = json!(context.metadata(command_id, append.as_ref()));
         let recipient = match &item.action {
             Action::Create(create) => Some(create.user.as_str()),
             _ => loaded.recipient.as_deref(),
@@ -254,7 +269,8 @@ impl Commands {
             let event = JobEvent::prepare(codec, &serialized, fact, tenant, recipient).await;
             prepared.push(event?);
         }
-        Ok(Job { command_id, epoch, events: prepared, record: None, deadline })
+        let job = Job { command_id, epoch, events: prepared, record: None, deadline };
+        Ok(Prepared { job, append })
     }
 }
 

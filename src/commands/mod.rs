@@ -32,7 +32,9 @@ use uuid::Uuid;
 use crate::auth::Principal;
 use crate::clock;
 use crate::log::{Answer, AppendError, Appended, Call, GroupCommit, History, Log, with_call};
+use crate::telemetry::Tracing;
 use crate::telemetry::metrics::CommandMetrics;
+use crate::telemetry::traces::{Span, TRACEPARENT, Trace};
 use error::check_time;
 use locks::Locks;
 
@@ -47,18 +49,23 @@ pub struct Context {
     pub principal: Principal,
     pub request_id: String,
     pub idempotency: Option<Idempotency>,
+    /// What it is part of, where that is traced.
+    pub trace: Option<Trace>,
 }
 
 impl Context {
-    fn metadata(&self, command_id: Uuid) -> HashMap<String, String> {
-        HashMap::from([
+    /// `append` is the span that everything which follows the events belongs to.
+    fn metadata(&self, command_id: Uuid, append: Option<&Span>) -> HashMap<String, String> {
+        let mut metadata = HashMap::from([
             ("tenant".into(), self.principal.tenant().to_string()),
             ("actor".into(), self.principal.actor()),
             ("command_id".into(), command_id.to_string()),
             ("request_id".into(), self.request_id.clone()),
             ("correlation_id".into(), self.request_id.clone()),
             ("causation_id".into(), self.request_id.clone()),
-        ])
+        ]);
+        metadata.extend(append.map(|span| (TRACEPARENT.into(), span.trace().to_string())));
+        metadata
     }
 }
 
@@ -80,6 +87,7 @@ pub struct Commands {
     history: History,
     locks: Locks,
     metrics: CommandMetrics,
+    tracing: Tracing,
 }
 
 /// What one execution came to.
@@ -90,7 +98,13 @@ enum Execution {
 }
 
 impl Commands {
-    pub fn new(pool: PgPool, reader: Reader, log: Log, history: History, metrics: CommandMetrics) -> Self {
+    pub fn new(
+        pool: PgPool,
+        reader: Reader,
+        log: Log,
+        history: History,
+        (metrics, tracing): (&CommandMetrics, &Tracing),
+    ) -> Self {
         let repository = GroupCommit::new(pool.clone(), log.clone(), reader.codec().clone());
         let store = PersistedEventStore::new_event_store(repository).with_upcasters(upcast::upcasters());
         Self {
@@ -100,7 +114,8 @@ impl Commands {
             log,
             history,
             locks: Locks::default(),
-            metrics,
+            metrics: metrics.clone(),
+            tracing: tracing.clone(),
         }
     }
 
@@ -183,9 +198,15 @@ impl Commands {
             .map(|key| key.record(&context.principal, 0, status, json!({"id": id})));
         let command = Command { issuer: context.principal.issuer(), action };
         let id = id.to_string();
-        let execution = self.framework.execute_with_metadata(&id, command, context.metadata(command_id));
+        let mut append = self.tracing.child(context.trace, "append");
+        let metadata = context.metadata(command_id, append.as_ref());
+        let execution = self.framework.execute_with_metadata(&id, command, metadata);
         // Boxed here, once: the framework's future is large, and every layer above would copy it.
-        match Box::pin(with_call(call, execution)).await {
+        let (result, appended) = Box::pin(with_call(call, execution)).await;
+        if let Some(append) = &mut append {
+            describe(append, appended.as_ref());
+        }
+        match (result, appended) {
             (_, Some(Ok(Appended::Stored { position }))) => Ok(Execution::Stored { position }),
             (_, Some(Ok(Appended::Replayed(answer)))) => Ok(Execution::Replayed(answer)),
             (_, Some(Err(AppendError::Conflict))) => Ok(Execution::Conflict),
@@ -193,5 +214,15 @@ impl Commands {
             (Err(error), None) => Err(CommandError::of_framework(error)),
             (Ok(()), None) => Err(CommandError::Fault("the framework did not append".into())),
         }
+    }
+}
+
+/// What became of an append, for its span; nothing where it was not tried.
+fn describe(append: &mut Span, appended: Option<&Result<Appended, AppendError>>) {
+    match appended {
+        Some(Ok(Appended::Stored { position })) => append.set("tidings.position", *position),
+        Some(Ok(Appended::Replayed(_))) => append.set("tidings.replayed", true),
+        Some(Err(error)) => append.fail(error.to_string()),
+        None => {}
     }
 }

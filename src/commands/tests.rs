@@ -9,12 +9,12 @@ use tidings_domain::notification;
 use super::*;
 use crate::auth::Key;
 use crate::log::{self, tests::Bench};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Tracing};
 
 fn context(key: Option<&str>) -> Context {
     let principal = Principal::Service { key: Arc::new(Key::root()) };
     let idempotency = key.map(|key| Idempotency::new(key.into(), "POST", "/v1/test", b"body"));
-    Context { principal, request_id: "test".into(), idempotency }
+    Context { principal, request_id: "test".into(), idempotency, trace: None }
 }
 
 fn create(user: &str) -> Action {
@@ -32,7 +32,7 @@ async fn bench() -> (Bench, Commands, Vec<NotificationId>) {
         Reader::new(bench.codec.clone()),
         bench.log.clone(),
         bench.history.clone(),
-        Metrics::default().commands,
+        (&Metrics::default().commands, &Tracing::default()),
     );
     let ids: Vec<NotificationId> = (0..60).map(|_| NotificationId::new(clock::new_uuid())).collect();
     let created = commands.execute_many(&context(None), items(&ids, || create("alice"))).await.unwrap();

@@ -87,6 +87,13 @@ pub struct Flags {
     /// Open sockets and streams per user over all nodes at most, 1 to 100000 [env: TIDINGS_CONNECTIONS_PER_USER] [default: 5]
     #[arg(long, value_name = "NUMBER")]
     pub connections_per_user: Option<String>,
+    /// Collector that spans are sent to by OTLP over HTTP, as http://collector:4318
+    /// [env: TIDINGS_OTLP_ENDPOINT] [default: nothing is traced]
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// Share of the requests that is traced where the caller has not decided, 0 to 1 [env: TIDINGS_TRACE_SAMPLING] [default: 1]
+    #[arg(long, value_name = "SHARE")]
+    pub trace_sampling: Option<String>,
     /// How log lines look, text or json [env: TIDINGS_LOG_FORMAT] [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
@@ -122,6 +129,10 @@ pub struct Config {
     pub database_connections_max: u32,
     /// Sockets and streams together, over all nodes.
     pub connections_per_user: u32,
+    /// Without one nothing is traced.
+    pub otlp_endpoint: Option<String>,
+    /// 0 to 1.
+    pub trace_sampling: f64,
     pub log_format: LogFormat,
     /// Directives for an `EnvFilter`, known to parse.
     pub log_level: String,
@@ -181,12 +192,7 @@ impl Config {
             |setting, flag: &Option<Secret>| sources.find(setting, flag.as_ref().map(Secret::expose));
 
         let config = Self {
-            listen: or_default(
-                plain("listen", &flags.listen)?,
-                SocketAddr::from(([127, 0, 0, 1], 8080)),
-                "an IP address and a port, as 127.0.0.1:8080 or [::]:8080",
-                |text| text.parse().ok(),
-            )?,
+            listen: listen(plain("listen", &flags.listen)?)?,
             database_url: database_url(secret("database_url", &flags.database_url)?)?,
             redis_url: redis_url(secret("redis_url", &flags.redis_url)?)?,
             data_dir: plain("data_dir", &flags.data_dir)?
@@ -219,6 +225,8 @@ impl Config {
                 .choose(plain("database_connections_max", &flags.database_connections_max)?)?,
             connections_per_user: CONNECTIONS_PER_USER
                 .choose(plain("connections_per_user", &flags.connections_per_user)?)?,
+            otlp_endpoint: otlp_endpoint(plain("otlp_endpoint", &flags.otlp_endpoint)?)?,
+            trace_sampling: trace_sampling(plain("trace_sampling", &flags.trace_sampling)?)?,
             log_format: or_default(
                 plain("log_format", &flags.log_format)?,
                 LogFormat::Text,
@@ -325,6 +333,28 @@ fn parse_origin(text: &str) -> Option<String> {
     let authority = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"))?;
     let is_foreign = |c: char| matches!(c, '/' | '?' | '#' | '@' | '*') || c.is_whitespace();
     (!authority.is_empty() && !authority.contains(is_foreign)).then_some(origin)
+}
+
+fn listen(found: Option<Found>) -> Result<SocketAddr, ConfigError> {
+    let default = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let expected = "an IP address and a port, as 127.0.0.1:8080 or [::]:8080";
+    or_default(found, default, expected, |text| text.parse().ok())
+}
+
+fn otlp_endpoint(found: Option<Found>) -> Result<Option<String>, ConfigError> {
+    found.map(|found| found.parse("a URL as http://collector:4318", parse_endpoint)).transpose()
+}
+
+fn trace_sampling(found: Option<Found>) -> Result<f64, ConfigError> {
+    let parse = |text: &str| text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    or_default(found, 1.0, "a number from 0 to 1", parse)
+}
+
+/// Where `/v1/traces` is put behind.
+fn parse_endpoint(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
+    let is_foreign = |c: char| matches!(c, '?' | '#' | '@') || c.is_whitespace() || c.is_control();
+    (!rest.is_empty() && !rest.starts_with('/') && !rest.contains(is_foreign)).then(|| text.to_owned())
 }
 
 /// `EnvFilter` takes a bare word for a target, so `inof` would silently log everything of a module `inof`.

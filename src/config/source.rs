@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::ConfigError;
 
 /// Every setting, as `tidings.toml` spells it.
-pub(super) const SETTINGS: [&str; 15] = [
+pub(super) const SETTINGS: [&str; 17] = [
     "listen",
     "database_url",
     "redis_url",
@@ -25,6 +25,8 @@ pub(super) const SETTINGS: [&str; 15] = [
     "allowed_origins",
     "database_connections_max",
     "connections_per_user",
+    "otlp_endpoint",
+    "trace_sampling",
     "log_format",
     "log_level",
 ];

@@ -132,7 +132,7 @@ async fn record_page(reader: &Reader, after: i64, up_to: i64) -> Result<i64, Com
         return Ok(reached);
     }
     let request_id = clock::new_uuid().to_string();
-    let context = Context { principal: reader.principal.clone(), request_id, idempotency: None };
+    let context = Context { principal: reader.principal.clone(), request_id, idempotency: None, trace: None };
     for result in reader.gateway.commands.execute_many(&context, items).await?.results {
         match result {
             // What was cancelled, or reported otherwise, is none the less acknowledged.

@@ -36,6 +36,8 @@ pub struct Feed {
     pub reader: Reader,
     pub history: History,
     pub hub: Hub,
+    /// Whether anybody traces.
+    pub traced: bool,
     /// What this node's projector committed: the same entries, a hop sooner.
     pub local: mpsc::Receiver<Arc<Batch>>,
 }
@@ -190,7 +192,8 @@ impl Feed {
                 self.meet_generation(at).await?;
             }
             let epochs = self.history.epochs();
-            let entries: Vec<Entry> = page.folded.iter().map(|folded| Entry::new(folded, &epochs)).collect();
+            let entries: Vec<Entry> =
+                page.folded.iter().map(|folded| Entry::new(folded, &epochs, self.traced)).collect();
             if entries.is_empty() || page.generation != at.generation {
                 // The read model was rewound by a crash or swapped, and these will be there in a moment.
                 tokio::time::sleep(PATIENCE).await;

@@ -7,6 +7,8 @@ use tidings_projections::inbox::{Counts, rfc3339};
 use tidings_projections::log::Cursor;
 use time::OffsetDateTime;
 
+use crate::telemetry::traces::Trace;
+
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {
@@ -46,6 +48,8 @@ pub struct Frame {
     pub json: Arc<str>,
     /// When its event was committed, for one that is sent as it happens.
     pub recorded_at: Option<OffsetDateTime>,
+    /// What it is part of, where that is traced, and when it was put into the queue.
+    pub trace: Option<(Trace, OffsetDateTime)>,
 }
 
 impl Frame {
@@ -67,6 +71,7 @@ impl Frame {
             cursor: Some(cursor),
             counts,
             recorded_at: None,
+            trace: None,
             json: json.to_string().into(),
         }
     }
@@ -77,13 +82,27 @@ impl Frame {
         let json = format!(
             r#"{{"type":"event","cursor":"{cursor}","event":"{event_type}","unread":{unread},"unseen":{unseen},"notification":{item}}}"#
         );
-        Self { kind: FrameKind::Event, cursor: Some(cursor), counts, recorded_at: None, json: json.into() }
+        Self {
+            kind: FrameKind::Event,
+            cursor: Some(cursor),
+            counts,
+            recorded_at: None,
+            trace: None,
+            json: json.into(),
+        }
     }
 
     pub fn sync(cursor: Cursor, counts: Counts) -> Self {
         let Counts { unread, unseen } = counts;
         let json = format!(r#"{{"type":"sync","cursor":"{cursor}","unread":{unread},"unseen":{unseen}}}"#);
-        Self { kind: FrameKind::Sync, cursor: Some(cursor), counts, recorded_at: None, json: json.into() }
+        Self {
+            kind: FrameKind::Sync,
+            cursor: Some(cursor),
+            counts,
+            recorded_at: None,
+            trace: None,
+            json: json.into(),
+        }
     }
 
     /// Drop all state, read the inbox, go on from its cursor.
@@ -97,6 +116,7 @@ impl Frame {
             cursor: Some(cursor),
             counts,
             recorded_at: None,
+            trace: None,
             json: json.to_string().into(),
         }
     }
@@ -127,6 +147,7 @@ impl Frame {
             counts: Counts::default(),
             json: json.into(),
             recorded_at: None,
+            trace: None,
         }
     }
 
@@ -143,7 +164,7 @@ impl Frame {
     /// A frame that says nothing about the inbox.
     fn notice(kind: FrameKind, json: Value) -> Self {
         let json = json.to_string().into();
-        Self { kind, cursor: None, counts: Counts::default(), json, recorded_at: None }
+        Self { kind, cursor: None, counts: Counts::default(), json, recorded_at: None, trace: None }
     }
 }
 

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::frame::{Close, Frame};
 use crate::auth::Key;
+use crate::clock;
 use crate::mirror::Entry;
 use tidings_projections::log::Cursor;
 use tidings_projections::read_model::UserKey;
@@ -216,6 +217,7 @@ impl Hub {
             let mut frame =
                 Frame::event(cursor(entry.position), &entry.event_type, changed.counts, &changed.item);
             frame.recorded_at = entry.recorded_at;
+            frame.trace = entry.trace.map(|trace| (trace, clock::instant()));
             for outbox in outboxes {
                 outbox.push(Queued::Event { position: entry.position, frame: frame.clone() });
             }

@@ -37,9 +37,10 @@ use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{Authenticator, Keys, Tickets};
+use crate::clock;
 use crate::commands::Commands;
 use crate::log::History;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Tracing};
 use session::Session;
 
 /// What connections need of the node.
@@ -53,6 +54,19 @@ pub struct Gateway {
     pub tickets: Tickets,
     pub places: Places,
     pub metrics: Metrics,
+    pub tracing: Tracing,
     /// Every open socket and what it leaves behind: a node that ends waits for them.
     pub sockets: TaskTracker,
+}
+
+impl Gateway {
+    /// Keeps account of frames that were just handed to the network.
+    fn sent(&self, frames: &[Frame]) {
+        self.metrics.live.sent(frames, clock::instant());
+        for frame in frames {
+            if let (Some((trace, queued_at)), Some(cursor)) = (frame.trace, frame.cursor) {
+                self.tracing.followed(trace, "frame", queued_at, cursor.position);
+            }
+        }
+    }
 }

@@ -15,6 +15,7 @@ use crate::api::{Problem, parse_user, request_id};
 use crate::auth::{Principal, Scope};
 use crate::clock;
 use crate::commands::{BulkMark, Context};
+use crate::telemetry::traces::Span;
 
 /// A command and who gave it.
 pub struct Ordered {
@@ -89,7 +90,10 @@ impl Done {
 async fn execute(gateway: Arc<Gateway>, ordered: Ordered) -> Done {
     let Ordered { order, principal, owner, reference } = ordered;
     let request_id = clock::new_uuid().to_string();
-    let context = Context { principal, request_id: request_id.clone(), idempotency: None };
+    // What a socket asks for has no trace of its own to be part of.
+    let span = gateway.tracing.enter("socket command", None);
+    let trace = span.as_ref().map(Span::trace);
+    let context = Context { principal, request_id: request_id.clone(), idempotency: None, trace };
     let allowed = || context.principal.require(Scope::InboxWrite).and(context.principal.check());
     let result = match order.and_then(|order| allowed().map(|()| order).map_err(Problem::from)) {
         Ok(order) => request_id::scope(&request_id, carry_out(&gateway, &context, &owner, order)).await,

@@ -248,7 +248,7 @@ impl Live {
                 let sync = self.session.sync();
                 let ping = [Message::Ping(Vec::new())].into_iter();
                 self.send(stream, ping.chain(sync.as_ref().map(text))).await?;
-                self.count_sent(sync.as_slice());
+                self.reader.gateway.sent(sync.as_slice());
                 Ok(())
             }
             None => Ok(()),
@@ -310,12 +310,8 @@ impl Live {
 
     async fn send_frames(&self, stream: &mut WebSocketStream, frames: &[Frame]) -> Result<(), End> {
         self.send(stream, frames.iter().map(text)).await?;
-        self.count_sent(frames);
+        self.reader.gateway.sent(frames);
         Ok(())
-    }
-
-    fn count_sent(&self, frames: &[Frame]) {
-        self.reader.gateway.metrics.live.sent(frames, clock::instant());
     }
 
     /// Feeds several, then flushes once: one write to the network for all of them.
@@ -352,7 +348,7 @@ async fn say_goodbye(stream: &mut WebSocketStream, gateway: &Gateway, end: End) 
                 let retry_in_ms = clock::new_uuid().as_u128() as u64 % spread.min(RETRY_SPREAD_MS_MAX);
                 let closing = Frame::closing(close, retry_in_ms);
                 stream.feed(text(&closing)).await?;
-                gateway.metrics.live.sent(&[closing], clock::instant());
+                gateway.sent(&[closing]);
             }
             let code = CloseCode::from(close.code());
             stream.send(Message::Close(Some((code, close.reason().into())))).await?;

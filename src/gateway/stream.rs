@@ -44,7 +44,7 @@ pub async fn stream(
     let open = Box::new(Open { gateway, counted, session, expiry, pulse, waiting: first.into(), over });
     Ok(unfold(open, async |mut open| {
         let frame = open.next().await.inspect_err(|close| open.counted.close(*close)).ok()?;
-        open.gateway.metrics.live.sent(std::slice::from_ref(&frame), clock::instant());
+        open.gateway.sent(std::slice::from_ref(&frame));
         Some((event(&frame), open))
     }))
 }

@@ -2,13 +2,16 @@
 //!
 //! Fields: `epoch` and `generation` (first, always), `tenant`, `type`, `event` (the envelope as `/v1/events` lists it), and
 //! where the event concerns a user `user_id`; where it changed his inbox also `unread`, `unseen`, `item`, and
-//! `recorded_at_us`, the envelope's `recorded_at` in Unix microseconds.
+//! `recorded_at_us`, the envelope's `recorded_at` in Unix microseconds. `traceparent` (W3C) is there where the event is part of a trace
+//! that is sampled.
 
 use redis::ScriptInvocation;
 use redis::streams::StreamId;
 use tidings_projections::inbox::{Counts, Folded};
 use tidings_projections::log::Epochs;
 use time::OffsetDateTime;
+
+use crate::telemetry::traces::{TRACEPARENT, Trace};
 
 /// Which history an entry belongs to, and which reading of it: the epoch of the log, and the generation of the inbox
 /// that its counts and item come from.
@@ -28,6 +31,8 @@ pub struct Entry {
     /// When the event was committed; not known of what an older node wrote.
     pub recorded_at: Option<OffsetDateTime>,
     pub changed: Option<Changed>,
+    /// The append that it came with, where that is traced.
+    pub trace: Option<Trace>,
 }
 
 /// What the event altered in its user's inbox.
@@ -39,7 +44,8 @@ pub struct Changed {
 }
 
 impl Entry {
-    pub fn new(folded: &Folded, epochs: &Epochs) -> Self {
+    /// Where nobody traces, `traced` is false, and nobody looks for a trace.
+    pub fn new(folded: &Folded, epochs: &Epochs, traced: bool) -> Self {
         let event = &folded.event;
         Self {
             position: event.position,
@@ -47,6 +53,7 @@ impl Entry {
             event_type: event.event_type.clone(),
             user_id: event.recipient.clone(),
             recorded_at: Some(event.recorded_at),
+            trace: if traced { Trace::of_metadata(event.metadata.get()) } else { None },
             changed: folded.change.as_ref().map(|change| Changed {
                 counts: change.counts,
                 item: change.item.to_json(epochs.cursor(event.position)),
@@ -67,7 +74,8 @@ impl Entry {
         let (tenant, event_type, user_id) = (id.get("tenant")?, id.get("type")?, id.get("user_id"));
         let version = Version { epoch: id.get("epoch")?, generation: id.get("generation")? };
         let recorded_at = id.get("recorded_at_us").and_then(from_unix_us);
-        Some((version, Self { position, tenant, event_type, user_id, recorded_at, changed }))
+        let trace = id.get::<String>(TRACEPARENT).and_then(|text| Trace::parse(&text));
+        Some((version, Self { position, tenant, event_type, user_id, recorded_at, changed, trace }))
     }
 
     /// Adds the entry to the call of `append.lua`: how many words follow, then names and values in turn.
@@ -76,7 +84,8 @@ impl Entry {
         let recorded_at_us = self.recorded_at.filter(|_| self.changed.is_some()).map(unix_us);
         let optional = usize::from(self.user_id.is_some())
             + 3 * usize::from(self.changed.is_some())
-            + usize::from(recorded_at_us.is_some());
+            + usize::from(recorded_at_us.is_some())
+            + usize::from(self.trace.is_some());
         call.arg(2 * (5 + optional));
         call.arg("epoch").arg(version.epoch).arg("generation").arg(version.generation);
         call.arg("tenant").arg(&self.tenant);
@@ -89,6 +98,9 @@ impl Entry {
         }
         if let Some(recorded_at_us) = recorded_at_us {
             call.arg("recorded_at_us").arg(recorded_at_us);
+        }
+        if let Some(trace) = self.trace {
+            call.arg(TRACEPARENT).arg(trace.to_string());
         }
     }
 }

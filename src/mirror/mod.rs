@@ -22,7 +22,9 @@ use tidings_projections::log::{ReadError, Reader};
 use tidings_projections::read_model::Checkpoint;
 use tokio::sync::mpsc;
 
+use crate::clock;
 use crate::log::History;
+use crate::telemetry::Tracing;
 use crate::telemetry::metrics::MirrorMetrics;
 use relay::Outgoing;
 
@@ -84,6 +86,7 @@ pub struct Mirror {
     pub committed: mpsc::Receiver<Arc<Batch>>,
     pub health: tokio::sync::watch::Sender<Health>,
     pub metrics: MirrorMetrics,
+    pub tracing: Tracing,
     /// Where the stream ended at the last check, if that was behind the inbox.
     pub stands_at: Option<i64>,
 }
@@ -249,7 +252,7 @@ impl Mirror {
 
     async fn page(&self, after: i64) -> Result<Batch, MirrorError> {
         let page = inbox::folded_after(&self.pool, &self.reader, after, REFILL_PAGE).await?;
-        Ok(Batch::new(page.generation, page.folded, &self.history.epochs()))
+        Ok(Batch::new(page.generation, page.folded, &self.history.epochs(), self.tracing.is_on()))
     }
 
     /// A greater epoch in the stream is either one this node has not heard of yet, or proof that its database
@@ -275,6 +278,7 @@ impl Mirror {
         entries: &[Outgoing<'_>],
         begin: bool,
     ) -> Result<Pushed, RedisError> {
+        let began = clock::instant();
         let script = Script::new(include_str!("append.lua"));
         let epochs = self.history.epochs();
         let version = Version { epoch: epochs.current().number, generation };
@@ -290,6 +294,11 @@ impl Mirror {
         if let ("ok", Some((_, last))) = (verdict.as_str(), entries.last()) {
             self.metrics.pushed.inc_by(entries.len() as u64);
             self.metrics.position.set(last.position);
+            for (_, entry) in entries {
+                entry.trace.iter().for_each(|trace| {
+                    self.tracing.followed(*trace, "mirror", began, entry.position);
+                });
+            }
         } else if verdict == "gap" {
             self.metrics.position.set(top);
         }
@@ -356,6 +365,7 @@ mod tests {
             event_type: "notification.created".into(),
             user_id: Some("alice".into()),
             recorded_at: None,
+            trace: None,
             changed: Some(Changed { counts: Counts::default(), item: "x".repeat(bytes) }),
         }
     }

@@ -11,7 +11,10 @@ use tidings_projections::processor::Committed;
 use tokio::sync::mpsc;
 
 use super::Entry;
+use crate::clock;
 use crate::log::History;
+use crate::telemetry::Tracing;
+use crate::telemetry::traces::Trace;
 
 /// A committed batch with its entries, which are made once for both.
 pub struct Batch {
@@ -25,9 +28,15 @@ pub struct Batch {
 pub type Outgoing<'a> = (&'a Folded, &'a Entry);
 
 impl Batch {
-    pub fn new(generation: i64, folded: Vec<Folded>, epochs: &Epochs) -> Self {
-        let entries = folded.iter().map(|folded| Entry::new(folded, epochs)).collect();
+    /// `traced` as for an [`Entry`].
+    pub fn new(generation: i64, folded: Vec<Folded>, epochs: &Epochs, traced: bool) -> Self {
+        let entries = folded.iter().map(|folded| Entry::new(folded, epochs, traced)).collect();
         Self { generation, folded, entries }
+    }
+
+    /// The entries that are part of a trace, by position.
+    fn traced(&self) -> impl Iterator<Item = (i64, Trace)> {
+        self.entries.iter().filter_map(|entry| Some((entry.position, entry.trace?)))
     }
 
     pub fn outgoing(&self) -> impl Iterator<Item = Outgoing<'_>> {
@@ -39,11 +48,16 @@ impl Batch {
 pub async fn relay(
     mut committed: mpsc::Receiver<Committed<Vec<Folded>>>,
     history: History,
+    tracing: Tracing,
     mirror: mpsc::Sender<Arc<Batch>>,
     feed: mpsc::Sender<Arc<Batch>>,
 ) {
-    while let Some(Committed { generation, output }) = committed.recv().await {
-        let batch = Arc::new(Batch::new(generation, output, &history.epochs()));
+    while let Some(Committed { generation, took, output }) = committed.recv().await {
+        let batch = Batch::new(generation, output, &history.epochs(), tracing.is_on());
+        for (position, trace) in batch.traced() {
+            tracing.followed(trace, "project", clock::instant() - took, position);
+        }
+        let batch = Arc::new(batch);
         let _ = feed.try_send(batch.clone());
         if mirror.try_send(batch).is_err() {
             // What keeps the mirror it says itself.

@@ -1,9 +1,11 @@
-//! What the service says about itself: log lines, and numbers for `/metrics`.
+//! What the service says about itself: log lines, numbers for `/metrics`, spans for a collector.
 //!
 //! Nothing here decides anything: without it the service does the same.
 
 mod logs;
 pub mod metrics;
+pub mod traces;
 
 pub use logs::{Trouble, start};
 pub use metrics::Metrics;
+pub use traces::Tracing;

@@ -55,4 +55,5 @@ mod socket_slow;
 mod stream;
 mod support;
 mod timers;
+mod traces;
 mod upcasting;

@@ -20,6 +20,8 @@ fn wrong(variable: &str) -> Option<&'static str> {
         "TIDINGS_JWKS" => Some("https://u:hunter2@login.example.com/jwks.json"),
         "TIDINGS_ALLOWED_ORIGINS" => Some("example.com"),
         "TIDINGS_DATABASE_CONNECTIONS_MAX" | "TIDINGS_CONNECTIONS_PER_USER" => Some("0"),
+        "TIDINGS_OTLP_ENDPOINT" => Some("collector:4318"),
+        "TIDINGS_TRACE_SAMPLING" => Some("1.1"),
         "TIDINGS_LOG_FORMAT" => Some("xml"),
         "TIDINGS_LOG_LEVEL" => Some("inof"),
         "TIDINGS_DATA_DIR" | "TIDINGS_JWT_AUDIENCE" | "TIDINGS_JWT_ISSUER" => None,

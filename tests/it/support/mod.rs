@@ -2,6 +2,7 @@
 
 mod api;
 mod audit;
+mod collector;
 mod contract;
 mod count;
 mod door;
@@ -17,6 +18,7 @@ mod token;
 
 pub use api::{Answer, note, position};
 pub use audit::Seen;
+pub use collector::Collector;
 pub use contract::Contract;
 pub use count::Count;
 pub use door::{Door, lasting_address};
