@@ -1,6 +1,6 @@
 //! Keeps account of requests: a line at `debug` and the counts of each, and what keeps the service from serving.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use poem::http::StatusCode;
@@ -14,7 +14,7 @@ use super::problem::Mishap;
 use super::request_id;
 use crate::telemetry::metrics::{AuthMetrics, Routes};
 use crate::telemetry::traces::{self, Span, TRACEPARENT};
-use crate::telemetry::{Metrics, Tracing};
+use crate::telemetry::{Metrics, Repeated, Tracing};
 
 /// Routes that the document does not describe, as the router spells them and as the document would.
 const UNDOCUMENTED: [(&str, &str); 7] = [
@@ -26,33 +26,12 @@ const UNDOCUMENTED: [(&str, &str); 7] = [
     ("/openapi.json", "/openapi.json"),
     ("/docs/", "/docs"),
 ];
-/// While requests cannot be served, this often one of them says why.
-const SAY_EVERY: Duration = Duration::from_secs(10);
 
 pub struct Access {
     routes: Routes,
     auth: AuthMetrics,
     tracing: Tracing,
-    unserved: Mutex<Unserved>,
-}
-
-/// Requests that could not be served since the last line about them.
-#[derive(Default)]
-struct Unserved {
-    count: u64,
-    said: Option<Instant>,
-}
-
-impl Unserved {
-    /// How many, where it is time to say so.
-    fn add(&mut self, now: Instant) -> Option<u64> {
-        self.count += 1;
-        if self.said.is_some_and(|said| now - said < SAY_EVERY) {
-            return None;
-        }
-        self.said = Some(now);
-        Some(std::mem::take(&mut self.count))
-    }
+    unserved: Repeated,
 }
 
 impl Access {
@@ -65,7 +44,7 @@ impl Access {
         let others = UNDOCUMENTED.map(|(pattern, template)| (pattern.to_owned(), template.to_owned(), get()));
         let routes = metrics.http.routes(documented(&api.spec()).into_iter().chain(others));
         let (auth, tracing) = (metrics.auth.clone(), tracing.clone());
-        Self { routes, auth, tracing, unserved: Mutex::default() }
+        Self { routes, auth, tracing, unserved: Repeated::default() }
     }
 
     fn blame(&self, mishap: &Mishap) {
@@ -74,8 +53,7 @@ impl Access {
             self.auth.denied(denied);
         }
         let Some(error) = &mishap.cause else { return };
-        let said = self.unserved.lock().expect("no code panics while it counts").add(Instant::now());
-        if let Some(requests) = said {
+        if let Some(requests) = self.unserved.count() {
             tracing::warn!(%error, requests, "requests could not be served");
         }
     }

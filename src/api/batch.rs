@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use tidings_domain::NotificationId;
 use tidings_domain::notification::{Action, Create};
 use time::OffsetDateTime;
+use tracing::Instrument;
 
 use super::Tag;
 use super::body::{BATCH_BYTES_MAX, Body, SINGLE_BYTES_MAX, parse};
@@ -98,7 +99,8 @@ impl Batch {
         // A client that hangs up must not leave the batch half done.
         let Backend { commands, reads, .. } = &*command.backend;
         let executor = Arc::clone(commands);
-        let execution = tokio::spawn(async move { executor.execute_many(&context, items).await });
+        let execution = async move { executor.execute_many(&context, items).await };
+        let execution = tokio::spawn(execution.in_current_span());
         let many = execution.await.map_err(|error| Problem::internal(&error))??;
 
         let mut done = many.results.into_iter();

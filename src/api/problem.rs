@@ -15,7 +15,6 @@ use tidings_projections::inbox::{QueryError, ReplayError};
 use tidings_projections::log::{CursorError, Outage, ReadError};
 use tidings_projections::rebuild::RebuildError;
 
-use super::request_id;
 use crate::auth::Denied;
 use crate::auth::keys::KeyError;
 use crate::commands::{CommandError, PAST};
@@ -105,6 +104,21 @@ impl Kind {
     }
 }
 
+/// The error with everything behind it.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let told = error.to_string();
+        // Many say what is behind them by themselves.
+        if !text.contains(&told) {
+            text = format!("{text}: {told}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 #[derive(Clone, Debug)]
 pub struct Problem {
     kind: Kind,
@@ -138,7 +152,7 @@ impl Problem {
 
     /// Something unexpected: logged here, named nowhere else.
     pub fn internal(error: &dyn std::error::Error) -> Self {
-        tracing::error!(%error, request_id = request_id::current(), "a request failed");
+        tracing::error!(error = causes(error), "a request failed");
         Self::new(Kind::Internal, "the error was logged; please report it with the request id")
     }
 

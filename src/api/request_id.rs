@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use poem::http::{HeaderName, HeaderValue};
 use poem::{Endpoint, Request, Response};
+use tracing::{Instrument, Span};
 
 use crate::clock;
 
@@ -24,7 +25,8 @@ pub fn current() -> String {
 /// Runs what no HTTP request began, such as a command of a socket, under this id, which must be visible ASCII.
 pub async fn scope<F: Future>(id: &str, future: F) -> F::Output {
     let id = HeaderValue::from_str(id).unwrap_or_else(|_| fresh());
-    CURRENT.scope(id, future).await
+    let span = span(&id);
+    CURRENT.scope(id, future).instrument(span).await
 }
 
 /// Serves a request under its id, and gives the answer the same.
@@ -33,9 +35,14 @@ pub async fn identify<E: Endpoint<Output = Response>>(
     request: Request,
 ) -> poem::Result<Response> {
     let id = given(&request).unwrap_or_else(fresh);
-    let mut response = CURRENT.scope(id.clone(), next.call(request)).await?;
+    let mut response = CURRENT.scope(id.clone(), next.call(request)).instrument(span(&id)).await?;
     response.headers_mut().insert(NAME, id);
     Ok(response)
+}
+
+/// What every line of the request carries, whatever level is logged.
+fn span(id: &HeaderValue) -> Span {
+    tracing::error_span!("request", request_id = id.to_str().unwrap_or_default())
 }
 
 fn given(request: &Request) -> Option<HeaderValue> {

@@ -10,6 +10,8 @@ use tidings_projections::inbox::Inbox;
 use tidings_projections::read_model;
 use tidings_projections::timers::Timers;
 
+use crate::telemetry::Trouble;
+
 /// All DDL. It runs at start under an advisory lock, so several nodes may start at once.
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -50,6 +52,7 @@ pub async fn open(connect: &PgConnectOptions, connections_max: u32) -> Result<Pg
         .max_lifetime(Duration::from_secs(30 * 60))
         .connect_lazy_with(connect);
     let deadline = tokio::time::Instant::now() + START_TIMEOUT;
+    let mut trouble = Trouble::default();
     loop {
         match pool.acquire().await {
             Ok(_) => return Ok(pool),
@@ -59,7 +62,9 @@ pub async fn open(connect: &PgConnectOptions, connections_max: u32) -> Result<Pg
                 return Err(DatabaseError::Unreachable(error));
             }
             Err(error) => {
-                tracing::warn!(%error, "Postgres does not answer yet");
+                if trouble.begins() {
+                    tracing::warn!(%error, "Postgres does not answer yet");
+                }
                 tokio::time::sleep(START_POLL).await;
             }
         }

@@ -29,7 +29,7 @@ use crate::log::{History, Writer};
 use crate::mirror::Health;
 use crate::read_models::ReadModels;
 use crate::telemetry::metrics::{Vitals, Watch};
-use crate::telemetry::{Metrics, Tracing};
+use crate::telemetry::{Metrics, Repeated, Tracing};
 use acceptor::NoDelay;
 use tasks::Tasks;
 
@@ -147,6 +147,7 @@ impl App {
             sockets: TaskTracker::new(),
             metrics,
             tracing,
+            trouble: Repeated::default(),
         };
         // Before anybody can connect: a tap opened at a position the feed does not start from would miss the
         // difference.

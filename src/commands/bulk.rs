@@ -13,6 +13,7 @@ use tidings_domain::notification::{Action, Category};
 use tidings_domain::{NotificationId, UserId};
 use tidings_projections::inbox::{self, QueryError};
 use tokio::time::Instant;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::many::{Item, Ran};
@@ -66,7 +67,8 @@ impl Commands {
         bulk: BulkMark,
     ) -> Result<BulkDone, CommandError> {
         let (commands, context) = (Arc::clone(self), context.clone());
-        let marking = tokio::spawn(async move { commands.mark_each(&context, &bulk).await });
+        let marking = async move { commands.mark_each(&context, &bulk).await };
+        let marking = tokio::spawn(marking.in_current_span());
         marking.await.map_err(|error| CommandError::Fault(error.to_string()))?
     }
 

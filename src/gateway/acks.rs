@@ -100,7 +100,9 @@ async fn record(reader: Reader, mut after: i64, up_to: i64) -> i64 {
         match record_page(&reader, after, up_to).await {
             Ok(reached) => after = reached,
             Err(error) => {
-                tracing::warn!(%error, "acknowledgements wait: they cannot be recorded now");
+                if let Some(connections) = reader.gateway.trouble.count() {
+                    tracing::warn!(%error, connections, "acknowledgements wait: they cannot be recorded now");
+                }
                 break;
             }
         }

@@ -45,7 +45,9 @@ impl Shown {
             Self::Ticket(secret) => match gateway.tickets.redeem(&secret).await {
                 Ok(redeemed) => redeemed.map(Some).map_err(|denied| refused(gateway, denied)),
                 Err(error) => {
-                    tracing::warn!(%error, "a ticket cannot be looked up");
+                    if let Some(connections) = gateway.trouble.count() {
+                        tracing::warn!(%error, connections, "a ticket cannot be looked up");
+                    }
                     Err(Close::GoingAway)
                 }
             },

@@ -40,7 +40,7 @@ use crate::auth::{Authenticator, Keys, Tickets};
 use crate::clock;
 use crate::commands::Commands;
 use crate::log::History;
-use crate::telemetry::{Metrics, Tracing};
+use crate::telemetry::{Metrics, Repeated, Tracing};
 use session::Session;
 
 /// What connections need of the node.
@@ -55,6 +55,8 @@ pub struct Gateway {
     pub places: Places,
     pub metrics: Metrics,
     pub tracing: Tracing,
+    /// What connections cannot do now.
+    pub trouble: Repeated,
     /// Every open socket and what it leaves behind: a node that ends waits for them.
     pub sockets: TaskTracker,
 }

@@ -80,7 +80,10 @@ impl Session {
         let place = gateway.places.take(&tap, join.goes_on_from).await?;
         // After the tap: of an epoch that begins from here on, the tap brings word.
         let presented = match join.cursor {
-            Some(cursor) => Some(gateway.history.resolve(&gateway.pool, cursor).await.map_err(unavailable)?),
+            Some(cursor) => {
+                let resolved = gateway.history.resolve(&gateway.pool, cursor).await;
+                Some(resolved.map_err(|error| unavailable(&gateway, error))?)
+            }
             None => None,
         };
         let lost = presented == Some(Err(CursorError::EpochLost));
@@ -94,7 +97,7 @@ impl Session {
             Some(at) => {
                 let counts =
                     inbox::counts_at(&gateway.pool, &tap.owner().tenant, &tap.owner().user_id, at).await;
-                (at, counts.map_err(unavailable)?)
+                (at, counts.map_err(|error| unavailable(&gateway, error))?)
             }
             None => (standing.position, standing.counts),
         };
@@ -213,7 +216,7 @@ impl Session {
         let range = (self.position, up_to);
         let changes =
             inbox::changes_of(&self.gateway.pool, self.tap.owner().pair(), range, BACKLOG_PAGE).await;
-        let changes = changes.map_err(unavailable)?;
+        let changes = changes.map_err(|error| unavailable(&self.gateway, error))?;
         let complete = (changes.len() as i64) < BACKLOG_PAGE;
         let mut frames: Vec<Frame> = changes.iter().map(|change| self.frame(change)).collect();
         if let Some(last) = changes.last() {
@@ -318,14 +321,16 @@ async fn wait_for_inbox(gateway: &Gateway, owner: &Owner, position: i64) -> Resu
     };
     match tokio::time::timeout(JOIN_TIMEOUT, wait).await {
         Ok(Ok(standing)) => Ok(standing),
-        Ok(Err(error)) => Err(unavailable(error)),
+        Ok(Err(error)) => Err(unavailable(gateway, error)),
         Err(_) => Err(Close::GoingAway),
     }
 }
 
 /// The database is away, or the user is parked: the client comes back with its cursor.
-fn unavailable(error: impl Into<QueryError>) -> Close {
+fn unavailable(gateway: &Gateway, error: impl Into<QueryError>) -> Close {
     let error = error.into();
-    tracing::warn!(%error, "a session cannot read the inbox");
+    if let Some(connections) = gateway.trouble.count() {
+        tracing::warn!(%error, connections, "a session cannot read the inbox");
+    }
     Close::GoingAway
 }

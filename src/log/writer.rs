@@ -350,7 +350,8 @@ impl Writer {
         if let Some(connection) = &mut self.connection
             && let Err(error) = self.history.adopt(connection, outcome.epoch).await
         {
-            tracing::warn!(%error, "a new epoch is not known yet");
+            // Known at the latest when the follower of the log is back, which says what keeps it.
+            tracing::debug!(%error, "a new epoch is not known yet");
         }
         let mut position = outcome.first_position - 1;
         let (mut added, mut replies) = (Vec::new(), Vec::new());

@@ -17,6 +17,7 @@ use tidings_projections::redrive::{Redriven, redrive};
 use tidings_projections::status::{Standing, standing};
 use tidings_projections::timers::Timers;
 use tokio::sync::{mpsc, watch};
+use tracing::Instrument;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Name {
@@ -196,7 +197,7 @@ impl ReadModels {
     pub async fn redrive(&self, name: Name) -> Result<Redriven, RebuildError> {
         let (site, name) = (self.site.clone(), name);
         // A caller that hangs up must not leave a transaction half done.
-        let redriving = tokio::spawn(async move { name.redrive(&site).await });
+        let redriving = tokio::spawn(async move { name.redrive(&site).await }.in_current_span());
         redriving.await.unwrap_or(Err(RebuildError::Disturbed))
     }
 

@@ -6,6 +6,6 @@ mod logs;
 pub mod metrics;
 pub mod traces;
 
-pub use logs::{Trouble, start};
+pub use logs::{Repeated, Trouble, start};
 pub use metrics::Metrics;
 pub use traces::Tracing;

@@ -28,6 +28,7 @@ mod jwks;
 mod key_words;
 mod keys;
 mod load_balancer;
+mod logs;
 mod metrics;
 mod mirror;
 mod nodes;

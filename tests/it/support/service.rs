@@ -2,8 +2,9 @@
 //!
 //! A test that drops it asserts, without saying so, that SIGTERM ends it with success and leaves nothing behind.
 
+use std::fs::File;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
@@ -18,6 +19,7 @@ use super::{Door, PATIENCE, store};
 pub struct Service {
     folder: TempDir,
     settings: Vec<(String, String)>,
+    log: Option<PathBuf>,
     running: Option<Running>,
     door: Door,
 }
@@ -45,8 +47,14 @@ impl Service {
 
     /// With these environment variables on top.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_logging(settings, None).await
+    }
+
+    /// With its log lines in a file.
+    pub async fn start_logging(settings: &[(&str, &str)], log: Option<&Path>) -> Self {
         let settings = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let mut service = Self {
+            log: log.map(Path::to_owned),
             folder: tempfile::tempdir().unwrap(),
             settings,
             running: None,
@@ -59,7 +67,11 @@ impl Service {
     /// Starts a stopped service on the data it left.
     pub async fn start_again(&mut self) {
         assert!(self.running.is_none(), "it runs already");
-        let mut process = self.command("serve").stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = self.command("serve");
+        if let Some(log) = &self.log {
+            command.stderr(File::options().create(true).append(true).open(log).unwrap());
+        }
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = lines_of(process.stdout.take().unwrap());
         self.running = Some(Running { process, lines, children: Vec::new() });
         let base = self.line_with("listens on").rsplit(' ').next().unwrap().to_owned();
