@@ -9,6 +9,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use super::closed;
 use super::problem::Problem;
+use super::rate_limit;
 use crate::auth::{Authenticator, Denied, Principal, Scope};
 
 /// Which credentials an operation accepts. The document says it, too: the scopes stand beside the schemes, and
@@ -76,7 +77,8 @@ const BEARER: &str = "Bearer";
 /// In the place of a scope: no scope is enough.
 pub const ROOT: &str = "root";
 
-/// Checks what the request shows: the API key wins where both are there.
+/// Checks what the request shows: the API key wins where both are there. A key that has a limit has made one request more
+/// by this.
 pub async fn check(request: &Request) -> Result<Principal, Denied> {
     let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
     let bearer = text("authorization").map(|value| match value.split_once(' ') {
@@ -84,7 +86,14 @@ pub async fn check(request: &Request) -> Result<Principal, Denied> {
         _ => "",
     });
     let authenticator = request.data::<Arc<Authenticator>>().ok_or(Denied::Missing)?;
-    authenticator.check(text("x-api-key"), bearer).await
+    let principal = authenticator.check(text("x-api-key"), bearer).await?;
+    if let Some(standing) = authenticator.count(&principal).await {
+        rate_limit::tell(standing);
+        if !standing.admitted {
+            return Err(Denied::RateLimited);
+        }
+    }
+    Ok(principal)
 }
 
 /// What comes before every operation: the caller may ask for it, and asks for nothing it does not know.

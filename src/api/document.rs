@@ -9,7 +9,7 @@ use poem::{Endpoint, Response};
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::{Map, Value, json};
 
-use super::{examples, scopes};
+use super::{examples, rate_limit, scopes};
 
 /// The document as JSON, of what the framework prints.
 pub fn amend(printed: &str) -> Value {
@@ -27,10 +27,12 @@ pub fn amend(printed: &str) -> Value {
     for operation in operations(&mut document) {
         scopes::name(operation, &schemes);
         members(&mut operation["responses"]).values_mut().for_each(name_headers);
+        rate_limit::name(operation);
         prune(operation);
         describe_parameters(operation);
     }
     share_problems(&mut document);
+    document["components"]["headers"] = rate_limit::headers();
     link(&mut document);
     document
 }

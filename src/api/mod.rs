@@ -23,6 +23,7 @@ mod origins;
 mod parameter;
 mod problem;
 mod projections;
+mod rate_limit;
 mod reads;
 mod request;
 pub mod request_id;
@@ -142,6 +143,7 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
             async move { Ok(origins.without_same(request)) }
         })
         .catch_all_error(problem::answer)
+        .around(rate_limit::show)
         .around(move |next, request| access::account(access.clone(), next, request))
         .around(methods::allow)
         .around(request_id::identify)

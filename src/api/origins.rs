@@ -54,7 +54,14 @@ impl Origins {
                 "x-api-key",
                 "x-request-id",
             ])
-            .expose_headers(["tidings-cursor", "idempotent-replayed", "retry-after", "x-request-id"])
+            .expose_headers([
+                "tidings-cursor",
+                "idempotent-replayed",
+                "ratelimit",
+                "ratelimit-policy",
+                "retry-after",
+                "x-request-id",
+            ])
     }
 }
 

@@ -63,6 +63,7 @@ pub enum Kind {
     OutcomeUnknown,
     ProjectionBehind,
     TooManyConnections,
+    RateLimited,
 }
 
 impl Kind {
@@ -100,6 +101,7 @@ impl Kind {
             Self::TooManyConnections => {
                 (StatusCode::TOO_MANY_REQUESTS, "too-many-connections", "This user has no connection left")
             }
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests"),
         }
     }
 }
@@ -234,6 +236,7 @@ impl ApiResponse for Problem {
             (413, "The body is larger than 256 KiB, for a batch 8 MiB."),
             (415, "The body is not `application/json`."),
             (422, "Parsed, but refused; `errors` names the members."),
+            (429, "`rate-limited`: the key has made as many requests as its limit allows."),
             (500, "A fault of the service."),
             (503, "Not available right now; `Retry-After` says when to come back."),
         ];
@@ -273,6 +276,7 @@ impl From<Denied> for Problem {
                 Kind::Unauthorized
             }
             Denied::Unavailable(_) => Kind::Unavailable,
+            Denied::RateLimited => Kind::RateLimited,
             Denied::ServiceOnly | Denied::Scope(_) | Denied::RootOnly | Denied::AnotherUser => {
                 Kind::Forbidden
             }

@@ -27,6 +27,7 @@ use crate::embedded::{self, Embedded, EmbeddedError, Wanted};
 use crate::gateway::{Gateway, Hub, Places};
 use crate::log::{History, Writer};
 use crate::mirror::Health;
+use crate::rate_limit::RateLimits;
 use crate::read_models::ReadModels;
 use crate::telemetry::metrics::{Vitals, Watch};
 use crate::telemetry::{Metrics, Repeated, Tracing};
@@ -127,9 +128,9 @@ impl App {
         let (metrics, tracing) = (Metrics::default(), tracing(config)?);
         let (log, writer) = Writer::new(connect.clone(), history.clone(), metrics.log.clone());
         let (jwks, refresher) = jwks.unzip();
-        let tokens = token_rules(config, jwks);
-        let root_key = config.root_api_key.as_ref().map(|key| key.expose());
         let api_keys = Keys::load(connect.clone()).await.map_err(StartError::ApiKeys)?;
+        let (limits, connector) = RateLimits::new(redis.clone());
+        let authenticator = authenticator(config, jwks, api_keys.clone(), limits);
         let hub = Hub::new(metrics.live.queued_bytes.clone());
         let limit = config.connections_per_user as usize;
         let (places, keeper) = Places::new(redis.clone(), hub.clone(), limit);
@@ -141,7 +142,7 @@ impl App {
             hub: hub.clone(),
             places: places.clone(),
             commands: Arc::new(commands),
-            authenticator: Arc::new(Authenticator::new(root_key, api_keys.clone(), tokens)),
+            authenticator,
             tickets: Tickets::new(pool.clone(), api_keys.clone()),
             keys: api_keys,
             sockets: TaskTracker::new(),
@@ -157,6 +158,7 @@ impl App {
         let site = Site { connect: connect.clone(), reader: reader.clone() };
         let (mut tasks, watched) =
             Tasks::spawn(writer, connect, &gateway, keeper, reader.clone(), redis, health);
+        tasks.follow(connector.run());
         refresher.into_iter().for_each(|refresher| tasks.follow(refresher.run()));
         let read_models = ReadModels::new(site, pool.clone(), watched);
         let readiness = Readiness::new(history.clone(), mirror_health.clone(), read_models.clone());
@@ -233,6 +235,11 @@ impl App {
         }
         result
     }
+}
+
+fn authenticator(config: &Config, jwks: Option<Jwks>, keys: Keys, limits: RateLimits) -> Arc<Authenticator> {
+    let root_key = config.root_api_key.as_ref().map(|key| key.expose());
+    Arc::new(Authenticator::new(root_key, keys, token_rules(config, jwks), limits))
 }
 
 /// What end users' tokens are checked by.

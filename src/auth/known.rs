@@ -22,6 +22,7 @@ use uuid::Uuid;
 use super::keys::{is_well_formed, name_of};
 use super::{Denied, ROOT_KEY_ID, Scope, Scopes, sha256};
 use crate::clock;
+use crate::rate_limit::{Limit, Rate};
 use crate::telemetry::Trouble;
 
 /// How often to look for what no notification told.
@@ -40,9 +41,8 @@ pub struct Key {
     pub id: Box<str>,
     pub tenant: Tenant,
     pub scopes: Scopes,
-    /// How many requests it may make, on average and at once; `None`: as many as there are.
-    pub requests_per_second: Option<u32>,
-    pub burst: Option<u32>,
+    /// How many requests it may make; `None`: as many as there are.
+    pub limit: Option<Limit>,
     pub expires_at: Option<OffsetDateTime>,
     revoked: AtomicBool,
 }
@@ -53,8 +53,7 @@ impl Key {
             id: ROOT_KEY_ID.into(),
             tenant: Tenant::default_tenant(),
             scopes: Scopes::from_iter([Scope::Admin]),
-            requests_per_second: None,
-            burst: None,
+            limit: None,
             expires_at: None,
             revoked: AtomicBool::new(false),
         }
@@ -301,8 +300,9 @@ impl Row {
             id: name_of(self.id?).into(),
             tenant: Tenant::try_from(self.tenant?).ok()?,
             scopes: self.scopes?.iter().filter_map(|name| name.parse().ok()).collect(),
-            requests_per_second: rate(self.requests_per_second),
-            burst: rate(self.burst),
+            limit: rate(self.requests_per_second).map(|per_second| {
+                Limit::new(Rate { per_second, burst: rate(self.burst).unwrap_or(per_second) })
+            }),
             expires_at: self.expires_at,
             revoked: AtomicBool::new(false),
         })

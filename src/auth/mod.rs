@@ -19,6 +19,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tidings_domain::{Issuer, Tenant, UserId};
 
+use crate::rate_limit::{RateLimits, Standing};
+
 const ROOT_KEY_ID: &str = "root";
 
 /// Somebody whose credentials were checked.
@@ -50,6 +52,8 @@ pub enum Denied {
     /// Neither good nor bad: what knows it cannot be asked.
     #[error("the credentials cannot be checked now: {0}")]
     Unavailable(&'static str),
+    #[error("the key has made as many requests as its limit allows")]
+    RateLimited,
     #[error("the ticket is not known: it counts once, and for 30 seconds")]
     UnknownTicket,
     /// Why a token is not accepted is said in general terms only.
@@ -72,6 +76,7 @@ impl Denied {
             Self::Missing => "missing",
             Self::UnknownKey => "unknown_key",
             Self::Unavailable(_) => "unavailable",
+            Self::RateLimited => "rate_limited",
             Self::UnknownTicket => "unknown_ticket",
             Self::Token(_) => "invalid_token",
             Self::ServiceOnly => "service_only",
@@ -176,11 +181,25 @@ pub struct Authenticator {
     root: Arc<Key>,
     keys: Keys,
     tokens: Option<TokenRules>,
+    limits: RateLimits,
 }
 
 impl Authenticator {
-    pub fn new(root_api_key: Option<&str>, keys: Keys, tokens: Option<TokenRules>) -> Self {
-        Self { root_key_sha256: root_api_key.map(sha256), root: Arc::new(Key::root()), keys, tokens }
+    pub fn new(
+        root_api_key: Option<&str>,
+        keys: Keys,
+        tokens: Option<TokenRules>,
+        limits: RateLimits,
+    ) -> Self {
+        Self { root_key_sha256: root_api_key.map(sha256), root: Arc::new(Key::root()), keys, tokens, limits }
+    }
+
+    /// Counts a request of the principal, where a limit counts him.
+    pub async fn count(&self, principal: &Principal) -> Option<Standing> {
+        match principal {
+            Principal::Service { key } => Some(self.limits.take(&key.id, key.limit.as_ref()?).await),
+            Principal::User { .. } | Principal::Timer { .. } => None,
+        }
     }
 
     /// The API key wins where both are shown.

@@ -55,11 +55,11 @@ impl Shown {
     }
 }
 
-/// Credentials that are not good; where that cannot be told now, the client comes back.
+/// Credentials that are not good; where that cannot be told now, or it is only too early, the client comes back.
 pub fn refused(gateway: &Gateway, denied: Denied) -> Close {
     gateway.metrics.auth.denied(denied);
     match denied {
-        Denied::Unavailable(_) => Close::GoingAway,
+        Denied::Unavailable(_) | Denied::RateLimited => Close::GoingAway,
         _ => Close::Unauthorized,
     }
 }

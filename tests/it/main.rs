@@ -35,6 +35,7 @@ mod nodes;
 mod notification_list;
 mod openapi;
 mod outage;
+mod rate_limits;
 mod rebuild;
 mod recovery;
 mod replay;
