@@ -12,6 +12,8 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod embedded;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod gateway;
 pub mod instant;
 pub mod json;

@@ -20,7 +20,7 @@ mod next;
 mod notification_list;
 mod notifications;
 mod origins;
-mod parameter;
+pub(crate) mod parameter;
 mod problem;
 mod projections;
 mod rate_limit;

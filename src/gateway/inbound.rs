@@ -9,12 +9,11 @@ use tidings_domain::NotificationId;
 use tidings_domain::notification::{Action, Category};
 use tidings_projections::log::{Cursor, CursorError};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::frame::Close;
 use crate::api::{Kind, Problem};
 use crate::commands::BulkKind;
-use crate::json;
+use crate::{instant, json};
 
 /// Characters of a `ref`.
 const REFERENCE_CHARS_MAX: usize = 128;
@@ -132,14 +131,10 @@ impl Members {
     }
 
     fn until(&self, now: OffsetDateTime) -> Result<OffsetDateTime, Problem> {
-        let refuse = |detail| Problem::at(Kind::Invalid, "/until", detail);
+        let refuse = |detail: String| Problem::at(Kind::Invalid, "/until", detail);
         let text = text_of("/until", self.until.as_ref())?;
-        let until = OffsetDateTime::parse(&text, &Rfc3339)
-            .map_err(|_| refuse("must be an instant as RFC 3339 writes it"))?;
-        // Further digits would be lost in the database, and the timer could not name the instant again.
-        let until =
-            until.replace_millisecond(until.millisecond()).map_err(|_| refuse("must be an instant"))?;
-        if until > now { Ok(until) } else { Err(refuse("must lie in the future")) }
+        let until = instant::parse(&text).map_err(|error| refuse(error.to_string()))?;
+        if until > now { Ok(until) } else { Err(refuse("must lie in the future".into())) }
     }
 }
 
@@ -182,7 +177,15 @@ mod tests {
             other => panic!("{text}: {other:?}"),
         };
         assert_eq!(until("2026-11-22T12:00:00.123456789+01:00"), datetime!(2026-11-22 11:00:00.123 UTC));
-        for bad in ["2026-11-22T10:00:00.0009Z", "2026-11-22T09:00:00Z", "tomorrow", "2026-11-23", ""] {
+        for bad in [
+            "2026-11-22T10:00:00.0009Z",
+            "2026-11-22T09:00:00Z",
+            "tomorrow",
+            "2026-11-23",
+            "",
+            // In UTC, as it is kept, this is the year 10000.
+            "9999-12-31T23:59:59-01:00",
+        ] {
             assert!(refused(&snooze(bad)).contains("/until"), "{bad}");
         }
     }

@@ -10,7 +10,7 @@ mod feed;
 mod frame;
 mod hello;
 mod hub;
-mod inbound;
+pub(crate) mod inbound;
 mod orders;
 mod places;
 mod pulse;

@@ -125,6 +125,13 @@ async fn what_is_wrong_with_a_command_is_answered_as_http_does_and_only_if_asked
             "invalid-request",
             Some("/until"),
         ),
+        (
+            "the year 10000, in UTC",
+            json!({"type": "snooze", "id": alices, "until": "9999-12-31T23:59:59-01:00"}),
+            422,
+            "invalid-request",
+            Some("/until"),
+        ),
     ] {
         let mut frame: Value = frame;
         // Without a `ref` nothing comes back, and the next frame is that of the one with a `ref`.

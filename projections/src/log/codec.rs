@@ -65,15 +65,13 @@ impl Codec {
         recipient: Option<&str>,
         open: &Map<String, Value>,
     ) -> Result<String, CodecError> {
-        let sealed = match recipient {
+        let key = match recipient {
             Some(recipient) if PERSONAL_MEMBERS.iter().any(|name| open.contains_key(*name)) => {
-                let key = self.keys.of_recipient(tenant, recipient).await?;
-                Some(Sealed::new(&key, place, open))
+                Some(self.keys.of_recipient(tenant, recipient).await?)
             }
             _ => None,
         };
-        let stored = AtRest { open, sealed };
-        Ok(serde_json::to_string(&stored).expect("strings and JSON values always serialise"))
+        Ok(seal_with(key.as_deref(), place, open))
     }
 
     /// The key that a stored payload is sealed with, if it is sealed.
@@ -92,6 +90,12 @@ impl Codec {
         }
         Ok(Value::Object(members))
     }
+}
+
+/// The payload as it is stored, sealed where there is a key.
+pub fn seal_with(key: Option<&RecipientKey>, place: Place<'_>, open: &Map<String, Value>) -> String {
+    let stored = AtRest { open, sealed: key.map(|key| Sealed::new(key, place, open)) };
+    serde_json::to_string(&stored).expect("strings and JSON values always serialise")
 }
 
 /// The personal members of a payload, in a box.
@@ -145,7 +149,8 @@ fn is_personal(name: &str) -> bool {
     PERSONAL_MEMBERS.contains(&name)
 }
 
-fn open_with(
+/// Adds the sealed members to the others.
+pub fn open_with(
     key: &RecipientKey,
     place: Place<'_>,
     sealed: &Value,

@@ -13,7 +13,7 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 
 pub use codec::Codec;
 pub use cursor::{Cursor, CursorError, Epoch, Epochs};
-pub use keys::{KeyError, KeyRing, MasterKey};
+pub use keys::{KeyError, KeyRing, MasterKey, RecipientKey};
 pub use outage::Outage;
 pub use reader::{Filter, Listed, ReadError, Reader, position_at};
 pub use recorded::{Fact, Recorded, Unreadable};

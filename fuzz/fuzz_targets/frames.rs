@@ -1,0 +1,4 @@
+//! `./dev fuzz frames`; what is asked of it stands in `src/fuzz.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tidings::fuzz::frames(bytes));
