@@ -4,6 +4,7 @@
 //! Here with few examples and always the same ones; `./dev fuzz http` tries others for as long as one likes
 //! (`FUZZ_SECONDS`). What is not expected is in `tests/clients/schemathesis.toml`.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::generated_clients::{Python, missing};
@@ -16,7 +17,9 @@ async fn what_the_service_answers_is_what_the_document_says() {
     let Some(python) = Python::find() else { return missing("the Python packages") };
     let mut service = Service::start().await;
     let mut run = python.program("schemathesis");
-    run.args(["--config-file", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/schemathesis.toml")]);
+    let settings = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+    run.env("SCHEMATHESIS_HOOKS", "schemathesis_hooks").env("PYTHONPATH", &settings);
+    run.env("PYTHONDONTWRITEBYTECODE", "1").arg("--config-file").arg(settings.join("schemathesis.toml"));
     run.args([
         "run",
         &service.url("/openapi.json"),
