@@ -137,12 +137,15 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
         .data(keys.clone())
         .data(authenticator)
         .catch_all_error(problem::answer)
+        // Every layer is a type around the one before, down to its future: boxed, they stay small enough to compile.
+        .boxed()
         .with(origins.cors())
         .before(move |request| {
             let origins = origins.clone();
             async move { Ok(origins.without_same(request)) }
         })
         .catch_all_error(problem::answer)
+        .boxed()
         .around(rate_limit::show)
         .around(move |next, request| access::account(access.clone(), next, request))
         .around(methods::allow)
