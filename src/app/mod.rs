@@ -132,8 +132,7 @@ impl App {
         let (limits, connector) = RateLimits::new(redis.clone());
         let authenticator = authenticator(config, jwks, api_keys.clone(), limits);
         let hub = Hub::new(metrics.live.queued_bytes.clone());
-        let limit = config.connections_per_user as usize;
-        let (places, keeper) = Places::new(redis.clone(), hub.clone(), limit);
+        let (places, keeper) = Places::new(redis.clone(), hub.clone(), config.connections_per_user as usize);
         let told = (&metrics.commands, &tracing);
         let commands = Commands::new(pool.clone(), reader.clone(), log, history.clone(), told);
         let gateway = Gateway {
