@@ -32,7 +32,24 @@ pub enum DatabaseError {
     #[error("the tables of a read model cannot be made: {0}")]
     Prepare(sqlx::Error),
     #[error("the database cannot be migrated: {0}")]
-    Migrate(#[from] MigrateError),
+    Migrate(MigrateError),
+    #[error(
+        "the database belongs to a newer version of Tidings: its schema is {found}, this binary knows {known}; run that version or a later one"
+    )]
+    Newer { found: i64, known: i64 },
+}
+
+impl From<MigrateError> for DatabaseError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            // Of all that is there, the first that is not ours.
+            MigrateError::VersionMissing(found) => {
+                let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
+                Self::Newer { found, known }
+            }
+            other => Self::Migrate(other),
+        }
+    }
 }
 
 pub fn connect_options(url: &str) -> Result<PgConnectOptions, DatabaseError> {

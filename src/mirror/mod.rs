@@ -5,6 +5,7 @@
 //! does not fit is refilled from Postgres, so there is never a hole, a duplicate or a second history in it.
 
 mod entry;
+mod eviction;
 mod relay;
 
 pub use entry::{Changed, Entry, Version};
@@ -319,7 +320,9 @@ impl Mirror {
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(RESPONSE_TIMEOUT))
                 .set_response_timeout(Some(RESPONSE_TIMEOUT));
-            *connection = Some(self.client.get_multiplexed_async_connection_with_config(&config).await?);
+            let mut open = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+            eviction::warn(&mut open).await;
+            *connection = Some(open);
         }
         Ok(connection.as_mut().expect("it was set a line above"))
     }

@@ -59,3 +59,4 @@ mod support;
 mod timers;
 mod traces;
 mod upcasting;
+mod wrong_stores;
