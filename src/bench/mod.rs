@@ -96,8 +96,8 @@ pub enum BenchError {
     NoUsage,
     #[error("interrupted")]
     Interrupted,
-    #[error("only {arrived} of {wanted} frames arrived within {seconds} s")]
-    Missing { arrived: u64, wanted: u64, seconds: u64 },
+    #[error("{missing} frames did not arrive, {wrong} came twice or to somebody else")]
+    Lost { missing: u64, wrong: u64 },
 }
 
 impl What {

@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use super::BenchError;
 use super::report::Figure;
 
 /// Three digits, up to an hour.
 const MICROSECONDS_MAX: u64 = 3_600_000_000;
+
+const LOOK_EACH: Duration = Duration::from_millis(1);
 
 /// How long things took; recorded from many tasks.
 pub struct Latencies {
@@ -76,13 +79,14 @@ impl Arrivals {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// How many are missing, and how many came twice or to somebody else.
-    pub fn figures(&self) -> Vec<Figure> {
-        let missing = self.arrived.len() as u64 - self.count();
-        vec![
-            Figure::new("missing", missing as f64, ""),
-            Figure::new("twice or misrouted", self.wrong.load(Ordering::Relaxed) as f64, ""),
-        ]
+    /// Waits until all are there; an error says how many are missing, and how many came twice or to somebody else.
+    pub async fn all(&self, patience: Duration) -> Result<(), BenchError> {
+        let (wanted, deadline) = (self.arrived.len() as u64, Instant::now() + patience);
+        while self.count() < wanted && Instant::now() < deadline {
+            tokio::time::sleep(LOOK_EACH).await;
+        }
+        let (missing, wrong) = (wanted - self.count(), self.wrong.load(Ordering::Relaxed));
+        if missing + wrong == 0 { Ok(()) } else { Err(BenchError::Lost { missing, wrong }) }
     }
 }
 
@@ -98,9 +102,14 @@ pub fn user(number: u64) -> String {
 /// Sender and receiver are this one process, so they share a clock that never jumps.
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// A notification whose body says when it was sent and which it is.
+/// A notification whose body says that it was sent now, and which it is.
 pub fn notification(to: &str, number: u64, priority: &str) -> String {
-    let sent = BEGINNING.elapsed().as_nanos();
+    notification_of(to, number, priority, Instant::now())
+}
+
+/// One that was due at this instant: what held it up until it was sent counts as well.
+pub fn notification_of(to: &str, number: u64, priority: &str, due: Instant) -> String {
+    let sent = due.saturating_duration_since(*BEGINNING).as_nanos();
     format!(
         r#"{{"user_id":"{to}","priority":"{priority}","content":{{"title":"hello","body":"t={sent};i={number};"}}}}"#
     )
@@ -134,13 +143,13 @@ mod tests {
         assert!(Arrived::read(r#"{"type":"sync"}"#).is_none());
     }
 
-    #[test]
-    fn what_comes_twice_or_to_another_is_wrong_and_what_does_not_come_is_missing() {
+    #[tokio::test]
+    async fn what_comes_twice_or_to_another_is_wrong_and_what_does_not_come_is_missing() {
         let arrivals = Arrivals::of(3);
         for (number, meant) in [(0, true), (0, true), (1, false), (9, true)] {
             arrivals.note(number, meant);
         }
-        let figures: Vec<f64> = arrivals.figures().iter().map(|figure| figure.value).collect();
-        assert_eq!((arrivals.count(), figures), (1, vec![2.0, 3.0]));
+        let lost = arrivals.all(Duration::ZERO).await;
+        assert!(matches!(lost, Err(BenchError::Lost { missing: 2, wrong: 3 })), "{lost:?}");
     }
 }

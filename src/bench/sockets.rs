@@ -11,11 +11,12 @@ use indicatif::ProgressBar;
 use super::BenchError;
 use super::client::Http;
 use super::listener::Listeners;
-use super::quantity::{Arrivals, Arrived, Latencies, notification, scattered, user};
+use super::quantity::{Arrivals, Arrived, Latencies, notification, notification_of, scattered, user};
 use super::report::Figure;
 use super::target::Target;
 
-const CLIENTS: u64 = 32;
+/// Each waits for its answer: so many may be under way.
+const CLIENTS: u64 = 256;
 /// How long frames may be on their way after the last POST.
 const FRAMES_TIMEOUT: Duration = Duration::from_secs(20);
 const WARM_UP_SECONDS: u64 = 3;
@@ -62,17 +63,14 @@ impl EndToEnd {
         listeners.open(target, 0..sockets, |number| number, on, progress).await?;
         self.send(target, 0..warm_up, progress).await?;
         let took = self.send(target, warm_up..warm_up + total, progress).await?;
-        let deadline = Instant::now() + FRAMES_TIMEOUT;
-        while arrivals.count() < warm_up + total && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        arrivals.all(FRAMES_TIMEOUT).await?;
         let mut figures = vec![Figure::new("rate", total as f64 / took.as_secs_f64(), "/s")];
         figures.extend(latencies.figures().into_iter().map(|figure| figure.of("POST to frame")));
-        figures.extend(arrivals.figures());
         Ok(figures)
     }
 
-    /// Each POST at its time, however long those before it take, as far as there are clients.
+    /// Each POST at its time, however long those before it take. One that finds no free client is late, and its
+    /// frame counts from when it was due.
     async fn send(
         &self,
         target: &Target,
@@ -90,10 +88,11 @@ impl EndToEnd {
                 if number >= numbers.end {
                     return Ok::<(), BenchError>(());
                 }
-                let due = Duration::from_secs_f64((number - numbers.start) as f64 / self.rate as f64);
-                tokio::time::sleep(due.saturating_sub(started.elapsed())).await;
+                let due =
+                    started + Duration::from_secs_f64((number - numbers.start) as f64 / self.rate as f64);
+                tokio::time::sleep_until(due.into()).await;
                 let to = user(scattered(number, self.sockets));
-                http.post("/v1/notifications", notification(&to, number, "normal")).await?;
+                http.post("/v1/notifications", notification_of(&to, number, "normal", due)).await?;
                 progress.inc(1);
             }
         };
@@ -119,16 +118,19 @@ impl FanOut {
 
     /// A notification is on its way from its POST until its last frame has arrived.
     pub async fn run(&self, target: &Target, progress: &ProgressBar) -> Result<Vec<Figure>, BenchError> {
-        let (received, latencies) = (Arc::new(AtomicU64::new(0)), Arc::new(Latencies::default()));
+        let (sockets, latencies) = (self.sockets, Arc::new(Latencies::default()));
+        let arrivals: Vec<Arrivals> = (0..=self.notifications).map(|_| Arrivals::of(sockets)).collect();
+        let arrivals = Arc::new(arrivals);
         let mut listeners = Listeners::default();
         let on = {
-            let (received, latencies) = (received.clone(), latencies.clone());
-            move |_, frame: &str| {
-                if let Some(arrived) = Arrived::read(frame) {
-                    if arrived.number > 0 {
-                        latencies.record(arrived.after);
-                    }
-                    received.fetch_add(1, Ordering::Relaxed);
+            let (arrivals, latencies) = (arrivals.clone(), latencies.clone());
+            move |socket, frame: &str| {
+                let Some(arrived) = Arrived::read(frame) else { return };
+                if arrived.number > 0 {
+                    latencies.record(arrived.after);
+                }
+                if let Some(arrivals) = arrivals.get(arrived.number as usize) {
+                    arrivals.note(socket, true);
                 }
             }
         };
@@ -140,17 +142,10 @@ impl FanOut {
         let whole = Latencies::default();
         let mut all = Duration::ZERO;
         // The first one warms up.
-        for number in 0..=self.notifications {
+        for (number, arrivals) in (0..).zip(&*arrivals) {
             let sent = Instant::now();
             http.post("/v1/notifications", notification(&user(0), number, "normal")).await?;
-            let wanted = (number + 1) * self.sockets;
-            while received.load(Ordering::Relaxed) < wanted {
-                if sent.elapsed() > FRAMES_TIMEOUT {
-                    let (arrived, seconds) = (received.load(Ordering::Relaxed), FRAMES_TIMEOUT.as_secs());
-                    return Err(BenchError::Missing { arrived, wanted, seconds });
-                }
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            arrivals.all(FRAMES_TIMEOUT).await?;
             if number > 0 {
                 whole.record(sent.elapsed());
                 all += sent.elapsed();
