@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use poem::http::StatusCode;
+use poem::http::{Method, StatusCode, Uri};
 use poem::{Endpoint, PathPattern, Request, Response};
 use poem_openapi::{OpenApi, OpenApiService, Webhook};
-use prometheus::IntGauge;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -24,7 +23,7 @@ const UNDOCUMENTED: [(&str, &str); 7] = [
     ("/health/ready", "/health/ready"),
     ("/metrics", "/metrics"),
     ("/openapi.json", "/openapi.json"),
-    ("/docs/", "/docs"),
+    ("/docs", "/docs"),
 ];
 
 pub struct Access {
@@ -81,12 +80,28 @@ fn pattern_of(template: &str) -> String {
     pattern
 }
 
-/// A request that is being served, or given up.
-struct InFlight(IntGauge);
+/// A request that is being served. Dropped before it is answered, its client has given it up: the server does so where an
+/// HTTP/2 stream is reset, and serves what came over HTTP/1.1 to its end.
+struct InFlight<'a> {
+    routes: &'a Routes,
+    method: Method,
+    uri: Uri,
+    answered: bool,
+}
 
-impl Drop for InFlight {
+impl<'a> InFlight<'a> {
+    fn new(routes: &'a Routes, request: &Request) -> Self {
+        routes.metrics.in_flight.inc();
+        Self { routes, method: request.method().clone(), uri: request.uri().clone(), answered: false }
+    }
+}
+
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.dec();
+        self.routes.metrics.in_flight.dec();
+        if !self.answered {
+            self.routes.aborted(self.uri.path(), self.method.as_str());
+        }
     }
 }
 
@@ -96,12 +111,12 @@ pub async fn account<E: Endpoint<Output = Response>>(
     next: Arc<E>,
     request: Request,
 ) -> poem::Result<Response> {
-    let in_flight = InFlight(access.routes.metrics.in_flight.clone());
-    in_flight.0.inc();
-    let (began, method) = (Instant::now(), request.method().clone());
+    let (mut in_flight, began) = (InFlight::new(&access.routes, &request), Instant::now());
     let traceparent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
     let span = access.tracing.enter("request", traceparent);
     let response = traces::scope(span.as_ref().map(Span::trace), next.call(request)).await?;
+    in_flight.answered = true;
+    let method = &in_flight.method;
     let (took, status) = (began.elapsed(), response.status());
     let pattern = response.data::<PathPattern>().map(|pattern| &*pattern.0);
     access.routes.count(pattern, method.as_str(), status.as_u16(), took);

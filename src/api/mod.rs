@@ -124,8 +124,8 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
     let backend = Backend { commands: commands.clone(), reads: reads.clone(), tickets: tickets.clone() };
     Route::new()
         .nest("/", api)
-        .at("/docs", docs)
-        .at("/openapi.json", document)
+        .at("/docs", poem::get(docs))
+        .at("/openapi.json", poem::get(document))
         .at("/v1/ws", socket)
         .at("/v1/users/:user_id/inbox/stream", stream)
         .at("/metrics", poem::get(metrics::print).data(vitals))

@@ -292,16 +292,15 @@ impl Mirror {
             entry.add_to(&mut call, version, &folded.event.to_json(&epochs));
         }
         let (verdict, theirs, top): (String, i64, i64) = call.invoke_async(connection).await?;
-        if let ("ok", Some((_, last))) = (verdict.as_str(), entries.last()) {
+        // Absent, it ends at 0.
+        self.metrics.position.set(top);
+        if verdict == "ok" {
             self.metrics.pushed.inc_by(entries.len() as u64);
-            self.metrics.position.set(last.position);
             for (_, entry) in entries {
                 entry.trace.iter().for_each(|trace| {
                     self.tracing.followed(*trace, "mirror", began, entry.position);
                 });
             }
-        } else if verdict == "gap" {
-            self.metrics.position.set(top);
         }
         Ok(match verdict.as_str() {
             "ok" => Pushed::Ok,

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
+use sqlx::Connection;
+use tokio::net::TcpStream;
 
 use crate::outage::redis_server::Redis;
 use crate::support::{PATIENCE, Service, Socket, Sse, note};
@@ -75,6 +77,9 @@ fn check_labels(labels: &str) {
     }
 }
 
+/// From one question to the next, where nothing tells that a number has moved.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// Asks until the series has this value.
 async fn becomes(service: &Service, series: &str, value: f64) {
     let deadline = Instant::now() + PATIENCE;
@@ -84,6 +89,7 @@ async fn becomes(service: &Service, series: &str, value: f64) {
             return;
         }
         assert!(Instant::now() < deadline, "{series} is {}", scrape.value(series));
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -111,6 +117,9 @@ async fn a_story_moves_exactly_the_numbers_that_tell_it() {
     service.post(&format!("/v1/notifications/{id}/retry"), &serde_json::Value::Null).await.expect(409);
     service.send(service.request("GET", "/v1/notifications").header("x-api-key", "bad")).await.expect(401);
     service.get("/v1/nothing/at/all").await.expect(404);
+    for (method, path) in [("HEAD", "/health/live"), ("GET", "/docs"), ("HEAD", "/docs")] {
+        service.send(service.request(method, path)).await.expect(200);
+    }
     service.counts("bob").await;
 
     let after = Scrape::of(&service).await;
@@ -126,6 +135,10 @@ async fn a_story_moves_exactly_the_numbers_that_tell_it() {
     assert_eq!(moved(&format!("tidings_http_requests_total{{{refused}}}")), 1.0);
     let lost = r#"tidings_http_requests_total{method="any",route="none",status="4xx"}"#;
     assert_eq!(moved(lost), 1.0);
+    for (method, route) in [("HEAD", "/health/live"), ("GET", "/docs"), ("HEAD", "/docs")] {
+        let labels = format!(r#"method="{method}",route="{route}",status="2xx""#);
+        assert_eq!(moved(&format!("tidings_http_requests_total{{{labels}}}")), 1.0, "{method} {route}");
+    }
     let served = |series: &&String| series.contains(r#"route="none",status="2xx""#);
     assert_eq!(after.series.keys().find(served), None, "a route that is there is counted as itself");
     assert_eq!(moved(r#"tidings_http_requests_total{method="GET",route="/v1/ws",status="1xx"}"#), 1.0);
@@ -168,6 +181,32 @@ async fn a_story_moves_exactly_the_numbers_that_tell_it() {
 }
 
 #[tokio::test]
+async fn a_request_that_its_client_gives_up_is_counted_by_its_route() {
+    let service = Service::start().await;
+    let mut sql = service.sql().await;
+    // No append ends while the head is locked.
+    let mut locked = sql.begin().await.unwrap();
+    sqlx::query("SELECT position FROM log_head FOR UPDATE").execute(&mut *locked).await.unwrap();
+    let stream = TcpStream::connect(service.url("").replace("http://", "")).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = poem::http::Request::post(service.url("/v1/notifications"))
+        .header("x-api-key", service.root_key())
+        .header("content-type", "application/json");
+    let (answer, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
+    body.send_data(note("alice").to_string().into(), true).unwrap();
+    becomes(&service, r#"tidings_append_queue_jobs{lane="single"}"#, 1.0).await;
+    assert_eq!(Scrape::of(&service).await.value("tidings_http_requests_in_flight"), 2.0, "and the scrape");
+    drop((answer, body));
+    let aborted = r#"tidings_http_requests_aborted_total{method="POST",route="/v1/notifications"}"#;
+    becomes(&service, aborted, 1.0).await;
+    assert_eq!(Scrape::of(&service).await.value("tidings_http_requests_in_flight"), 1.0);
+    assert_eq!(Scrape::of(&service).await.value(POSTED), 0.0);
+    connection.abort();
+    locked.rollback().await.unwrap();
+}
+
+#[tokio::test]
 async fn bad_sockets_are_counted_by_their_close_code() {
     let service = Service::start().await;
     let unauthorized = Socket::open(&service, "", &[("x-api-key", "bad")]).await.unwrap();
@@ -198,9 +237,27 @@ async fn a_redis_that_dies_shows_and_so_does_its_return() {
     let refills = scrape.value("tidings_mirror_refills_total");
     redis.start_again();
     becomes(&service, "tidings_redis_up", 1.0).await;
-    becomes(&service, "tidings_mirror_refills_total", refills + 1.0).await;
     becomes(&service, "tidings_mirror_position", 1.0).await;
+    assert!(Scrape::of(&service).await.value("tidings_mirror_refills_total") > refills);
     drop(service);
+}
+
+#[tokio::test]
+async fn a_stream_that_another_node_keeps_is_where_it_is() {
+    let service = Service::start().await;
+    for _ in 0..3 {
+        service.create("alice").await;
+    }
+    let entries = service.mirrored_after("0", 3).await;
+    becomes(&service, "tidings_mirror_position", 3.0).await;
+    // As a node with a newer generation of the inbox leaves it.
+    let (stream, epoch) = ("tidings:{0}:events", entries[0].get::<String>("epoch").unwrap());
+    let fields = ["epoch", epoch.as_str(), "generation", "99"];
+    let mut both = redis::pipe();
+    both.atomic().del(stream).cmd("XADD").arg(stream).arg("1-0").arg(&fields);
+    let _: redis::Value = both.query_async(&mut service.redis().await).await.unwrap();
+    becomes(&service, "tidings_mirror_position", 1.0).await;
+    becomes(&service, "tidings_mirror_lag_events", 2.0).await;
 }
 
 #[tokio::test]
@@ -208,8 +265,7 @@ async fn timers_are_counted_when_they_fire() {
     let service = Service::start().await;
     let mut socket = Socket::of(&service, "alice").await.0;
     let mut body = note("alice");
-    let soon = time::OffsetDateTime::now_utc() + std::time::Duration::from_millis(300);
-    body["deliver_at"] = json!(soon.format(&time::format_description::well_known::Rfc3339).unwrap());
+    body["deliver_at"] = json!(service.in_ms(2000).await);
     service.create_with(&body).await;
     socket.event("notification.released").await;
     becomes(&service, r#"tidings_timers_fired_total{kind="release"}"#, 1.0).await;

@@ -12,12 +12,14 @@ use super::{SECONDS, SOUND, counters, gauge, register};
 
 const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 const NO_ROUTE: &str = "none";
+const ANY_METHOD: &str = "any";
 
 #[derive(Clone)]
 pub struct HttpMetrics {
     requests: IntCounterVec,
     seconds: HistogramVec,
     pub in_flight: IntGauge,
+    aborted: IntCounterVec,
     problems: IntCounterVec,
 }
 
@@ -37,6 +39,12 @@ impl HttpMetrics {
             ),
             seconds: register(registry, seconds.expect(SOUND)),
             in_flight: gauge(registry, "tidings_http_requests_in_flight", "Requests not answered yet."),
+            aborted: counters(
+                registry,
+                "tidings_http_requests_aborted_total",
+                "Requests that their client gave up before the head of the answer was ready.",
+                &["route", "method"],
+            ),
             problems: counters(
                 registry,
                 "tidings_problems_total",
@@ -45,6 +53,7 @@ impl HttpMetrics {
             ),
         };
         // A rate needs a beginning: the first failure must be seen as one.
+        metrics.aborted.with_label_values(&[NO_ROUTE, ANY_METHOD]);
         for slug in ["unavailable", "internal", "unauthorized", "busy"] {
             metrics.problems.with_label_values(&[slug]);
         }
@@ -70,11 +79,14 @@ impl HttpMetrics {
         let by_pattern = routes
             .into_iter()
             .map(|(pattern, template, methods)| {
-                let methods = methods.into_iter().map(|method| counted(&template, method)).collect();
+                // Whatever answers GET answers HEAD (RFC 9110, section 9.3.2).
+                let head = methods.iter().any(|method| method == "GET").then(|| "HEAD".to_owned());
+                let methods = methods.into_iter().chain(head).map(|method| counted(&template, method));
+                let methods = methods.collect();
                 (pattern, methods)
             })
             .collect();
-        let (_, other) = counted(NO_ROUTE, "any".into());
+        let (_, other) = counted(NO_ROUTE, ANY_METHOD.into());
         Routes { metrics: self.clone(), by_pattern: Arc::new(by_pattern), other: Arc::new(other) }
     }
 }
@@ -110,6 +122,20 @@ impl Routes {
         let count =
             || self.metrics.requests.with_label_values(&[labels[0], labels[1], STATUS_CLASSES[class]]);
         counted.statuses[class].get_or_init(count).inc();
+    }
+
+    /// A request that nobody waits for any more; what the router made of it is not known.
+    pub fn aborted(&self, path: &str, method: &str) {
+        let fits = |pattern: &str| {
+            let (known, given) = (pattern.split('/'), path.split('/'));
+            let same = |(known, given): (&str, &str)| known == given || known.starts_with(':');
+            known.clone().count() == given.clone().count() && known.zip(given).all(same)
+        };
+        let fitting = self.by_pattern.keys().filter(|pattern| fits(pattern));
+        // The router prefers a path that says more.
+        let pattern = fitting.min_by_key(|pattern| pattern.matches("/:").count());
+        let counted = self.find(pattern.map(String::as_str), method);
+        self.metrics.aborted.with_label_values(&[&counted.route, &counted.method]).inc();
     }
 
     fn find(&self, pattern: Option<&str>, method: &str) -> &Counted {
