@@ -3,6 +3,9 @@
 //! Registering and dispatching share one lock, so a connection knows exactly from which position on the feed
 //! fills its queue. Nobody waits under that lock: a queue that is full ends its connection instead.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -94,18 +97,29 @@ impl Outbox {
         self.waiting.lock().expect("no code panics while it holds a queue")
     }
 
+    /// Nothing is added to what must end, and a queue that would grow too long is given up.
     fn push(&self, queued: Queued) {
         let mut waiting = self.waiting();
-        waiting.bytes += queued.bytes();
-        self.queued_bytes.add(queued.bytes() as i64);
-        if waiting.bytes > QUEUE_BYTES_MAX {
-            waiting.queue = VecDeque::new();
-            waiting.close.get_or_insert(Close::TooSlow);
-        } else if waiting.close.is_none() {
+        if waiting.close.is_some() {
+            return;
+        }
+        let bytes = queued.bytes();
+        if waiting.bytes + bytes > QUEUE_BYTES_MAX {
+            self.take(&mut waiting);
+            waiting.close = Some(Close::TooSlow);
+        } else {
+            waiting.bytes += bytes;
+            self.queued_bytes.add(bytes as i64);
             waiting.queue.push_back(queued);
         }
         drop(waiting);
         self.filled.notify_one();
+    }
+
+    /// Empties the queue, and gives back what it counted.
+    fn take(&self, waiting: &mut Waiting) -> VecDeque<Queued> {
+        self.queued_bytes.sub(std::mem::take(&mut waiting.bytes) as i64);
+        std::mem::take(&mut waiting.queue)
     }
 
     fn close(&self, why: Close) {
@@ -117,7 +131,8 @@ impl Outbox {
     fn close_if_revoked(&self) {
         let mut waiting = self.waiting();
         if waiting.key.as_ref().is_some_and(|key| key.has_ended()) {
-            (waiting.queue, waiting.close) = (VecDeque::new(), Some(Close::Revoked));
+            self.take(&mut waiting);
+            waiting.close = Some(Close::Revoked);
             drop(waiting);
             self.filled.notify_one();
         }
@@ -126,8 +141,7 @@ impl Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        let bytes = self.waiting().bytes;
-        self.queued_bytes.sub(bytes as i64);
+        self.take(&mut self.waiting());
     }
 }
 
@@ -325,11 +339,7 @@ impl Tap {
         let mut waiting = self.outbox.waiting();
         match waiting.close {
             Some(close) if waiting.queue.is_empty() => Err(close),
-            _ => {
-                self.outbox.queued_bytes.sub(waiting.bytes as i64);
-                waiting.bytes = 0;
-                Ok(std::mem::take(&mut waiting.queue))
-            }
+            _ => Ok(self.outbox.take(&mut waiting)),
         }
     }
 
