@@ -184,7 +184,8 @@ where
     })
 }
 
-const HEADINGS: [&str; 7] = ["ID", "TENANT", "NAME", "SCOPES", "ENDS IN", "CREATED", "STATE"];
+/// The hint is the end of the secret: it tells keys apart, and opens nothing.
+const HEADINGS: [&str; 7] = ["ID", "TENANT", "NAME", "SCOPES", "HINT", "CREATED", "STATE"];
 
 fn cells(row: &KeyRow, now: OffsetDateTime) -> [String; 7] {
     let day = |at: OffsetDateTime| at.date().to_string();
@@ -234,9 +235,9 @@ mod tests {
         let printed = table([row("a"), row("longer")].into_iter(), true);
         assert_eq!(
             printed,
-            "ID     TENANT   NAME    SCOPES  ENDS IN  CREATED     STATE\n\
-             key_1  default  a       admin   abcd     2026-11-22  active\n\
-             key_1  default  longer  admin   abcd     2026-11-22  active\n"
+            "ID     TENANT   NAME    SCOPES  HINT  CREATED     STATE\n\
+             key_1  default  a       admin   abcd  2026-11-22  active\n\
+             key_1  default  longer  admin   abcd  2026-11-22  active\n"
         );
         assert!(table([row("a")].into_iter(), false).starts_with("key_1"));
     }

@@ -1,7 +1,7 @@
 //! What operators start from is about this service: the settings, ports, paths and words in Dockerfile, `deploy/` and
 //! `docs/operations.md` are those of the binary.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -142,6 +142,47 @@ fn all_parts_speak_of_one_port() {
     let documents = documents();
     let ports = documents.iter().flat_map(|(_, document)| all(document, "containerPort"));
     assert_eq!(ports.collect::<Vec<_>>(), [&Value::from(PORT)]);
+}
+
+/// What reaches the service from outside, as the Ingress has it: whole paths, and where more may follow.
+fn listed(documents: &[(String, Value)]) -> (Vec<String>, Vec<String>) {
+    let rules: Vec<&Value> = documents.iter().flat_map(|(_, document)| all(document, "paths")).collect();
+    let of_type = |kind: &str| {
+        let paths = rules.iter().flat_map(|rule| rule.as_array().unwrap());
+        let paths = paths.filter(|path| path["pathType"] == kind);
+        paths.map(|path| path["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    (of_type("Exact"), of_type("Prefix"))
+}
+
+#[tokio::test]
+async fn from_outside_all_is_reached_that_is_not_for_operators() {
+    let (exact, prefixes) = listed(&documents());
+    let is_listed = |path: &str| {
+        let is_below = |prefix: &String| path == prefix || path.starts_with(&format!("{prefix}/"));
+        exact.iter().any(|it| it == path) || prefixes.iter().any(is_below)
+    };
+    let service = Service::start().await;
+    let document = service.get("/openapi.json").await.expect(200).json();
+    let mut paths: Vec<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    paths.extend(["/v1/ws", "/docs", "/openapi.json", "/metrics", "/health/live", "/health/ready"]);
+    for path in paths {
+        let inside = ["/v1/keys", "/v1/projections", "/metrics", "/health"];
+        let is_inside = inside.iter().any(|prefix| path.starts_with(prefix));
+        assert_eq!(is_listed(path), !is_inside, "{path}");
+    }
+    // HAProxy's list is the same, and health.
+    let balancer = read("deploy/haproxy.cfg");
+    let balanced = |matching: &str| {
+        let line = format!("acl is_public {matching} ");
+        let lines = balancer.lines().filter_map(|it| it.trim().strip_prefix(&line));
+        lines.flat_map(|paths| paths.split(' ')).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    // That one is a path itself, not only what stands below it.
+    let wanted =
+        exact.iter().map(String::as_str).chain(["/v1/notifications", "/health/live", "/health/ready"]);
+    assert_eq!(balanced("path"), wanted.map(str::to_owned).collect());
+    assert_eq!(balanced("path_beg"), prefixes.iter().map(|prefix| format!("{prefix}/")).collect());
 }
 
 #[test]

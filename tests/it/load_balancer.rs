@@ -17,6 +17,7 @@ struct Balancer {
     _folder: TempDir,
     process: Child,
     door: Door,
+    inside: Door,
 }
 
 impl Balancer {
@@ -25,11 +26,13 @@ impl Balancer {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("haproxy.cfg");
         let deployed = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/haproxy.cfg");
-        let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let (listen, inside) = (free(), free());
         let address = |node: &Service| node.url("").replace("http://", "");
         let configuration = std::fs::read_to_string(deployed)
             .unwrap()
             .replace("bind :8080", &format!("bind {listen}"))
+            .replace("bind :8081", &format!("bind {inside}"))
             .replace("tidings-1:8080", &address(nodes[0]))
             .replace("tidings-2:8080", &address(nodes[1]));
         std::fs::write(&path, configuration).unwrap();
@@ -38,10 +41,11 @@ impl Balancer {
         let mut process = command.spawn().ok()?;
         // What it says there is not looked at, and must go somewhere.
         drop(lines_of(process.stdout.take().unwrap()));
-        let door = Door::to(format!("http://{listen}"), nodes[0].root_key());
+        let door = |address| Door::to(format!("http://{address}"), nodes[0].root_key());
+        let (door, inside) = (door(listen), door(inside));
         let opening = async { while door.request("GET", "/health/ready").send().await.is_err() {} };
         tokio::time::timeout(PATIENCE, opening).await.expect("it listens");
-        Some(Self { _folder: folder, process, door })
+        Some(Self { _folder: folder, process, door, inside })
     }
 }
 
@@ -61,7 +65,20 @@ async fn a_node_killed_behind_the_load_balancer_costs_its_sockets_a_reconnect() 
         return;
     };
     let door = &balancer.door;
-    assert_eq!(door.get("/metrics").await.status, 404, "figures are for those inside");
+    for path in [
+        "/metrics",
+        "/v1/keys",
+        "/v1/keys/",
+        "/v1/%6beys",
+        "/v1//keys",
+        "/v1/projections",
+        "/v1/users/../keys",
+    ] {
+        assert_eq!(door.get(path).await.status, 404, "{path} is for those inside");
+    }
+    for path in ["/metrics", "/v1/keys", "/v1/projections", "/v1/events"] {
+        balancer.inside.get(path).await.expect(200);
+    }
     let mut stream =
         Sse::open(door.request("GET", "/v1/users/alice/inbox/stream").header("x-api-key", door.root_key()))
             .await
