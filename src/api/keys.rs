@@ -243,8 +243,7 @@ impl Keys {
         let id = keys::parse_id(&id).ok_or_else(malformed)?;
         let row = keys::revoke(&reads.pool, id).await?;
         let row = row.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such key"))?;
-        // Where that fails it is learnt with everything else that other nodes do.
-        let _: Result<(), auth::Stale> = known.refresh().await;
+        known.revoked(id).await;
         Ok(Json(ApiKey::new(row, None)))
     }
 }

@@ -20,7 +20,7 @@ const RANDOM_BYTES: usize = 32;
 const RANDOM_CHARS: usize = 43;
 /// The last characters of a secret, which its row shows: 24 of 256 bits.
 const HINT_CHARS: usize = 4;
-/// Keys that are not revoked, over all tenants: nodes keep them in memory, at about half a kilobyte each.
+/// Keys that are neither revoked nor expired, over all tenants: nodes keep them in memory, at about half a kilobyte each.
 const KEYS_MAX: i64 = 100_000;
 pub const NAME_CHARS_MAX: usize = 100;
 /// Of `requests_per_second` and of `burst`.
@@ -96,7 +96,8 @@ impl NewKey {
 
 /// Makes a key; the text is its secret, which nobody can read again.
 pub async fn create(pool: &PgPool, new: &NewKey) -> Result<(String, KeyRow), KeyError> {
-    new.check(clock::now())?;
+    let now = clock::now();
+    new.check(now)?;
     let mut random = [0; RANDOM_BYTES];
     getrandom::fill(&mut random)
         .map_err(|error| sqlx::Error::Io(std::io::Error::other(error.to_string())))?;
@@ -104,7 +105,8 @@ pub async fn create(pool: &PgPool, new: &NewKey) -> Result<(String, KeyRow), Key
     let row: Option<KeyRow> = sqlx::query_as(
         "INSERT INTO api_keys (id, tenant, name, sha256, hint, scopes, requests_per_second, burst, expires_at)
          SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
-          WHERE (SELECT count(*) FROM api_keys WHERE revoked_at IS NULL) < $10
+          WHERE (SELECT count(*) FROM api_keys WHERE revoked_at IS NULL AND expires_at IS NULL)
+              + (SELECT count(*) FROM api_keys WHERE revoked_at IS NULL AND expires_at > $11) < $10
          RETURNING id, tenant, name, hint, scopes, requests_per_second, burst, created_at, expires_at, revoked_at",
     )
     .bind(clock::new_uuid())
@@ -117,6 +119,7 @@ pub async fn create(pool: &PgPool, new: &NewKey) -> Result<(String, KeyRow), Key
     .bind(new.burst.map(u32::cast_signed))
     .bind(new.expires_at)
     .bind(KEYS_MAX)
+    .bind(now)
     .fetch_optional(pool)
     .await?;
     Ok((secret, row.ok_or(KeyError::TooMany)?))

@@ -5,8 +5,10 @@
 //! every half second in case a notification was lost, and before it says of a secret that it is unknown, as that may
 //! be a key that was just made elsewhere. All who wait for such a reading share it, so guessing costs the database
 //! one look at a row now and then, however many guess.
+//!
+//! A key that has expired is let go of by the next reading: like one that was revoked it is then as unknown as any other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -16,11 +18,11 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tidings_domain::Tenant;
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use uuid::Uuid;
 
 use super::keys::{is_well_formed, name_of};
-use super::{Denied, ROOT_KEY_ID, Scope, Scopes, sha256};
+use super::{Denied, ROOT_KEY_ID, Scope, Scopes, Sha256};
 use crate::clock;
 use crate::rate_limit::{Limit, Rate};
 use crate::telemetry::Trouble;
@@ -31,8 +33,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(2);
 /// From one reading to the next that a request asks for: those who come meanwhile share that one.
 const REFRESH_PAUSE: Duration = Duration::from_millis(10);
-
-type Sha256 = [u8; 32];
 
 /// A key that is in use.
 #[derive(Debug)]
@@ -92,6 +92,7 @@ struct Inner {
 struct Known {
     by_sha256: HashMap<Sha256, Arc<Key>>,
     by_id: HashMap<Uuid, (Sha256, Arc<Key>)>,
+    by_expiry: BTreeSet<(OffsetDateTime, Uuid)>,
 }
 
 struct Reading {
@@ -127,27 +128,30 @@ struct Row {
 impl Keys {
     /// Knows those that there are.
     pub async fn load(connect: PgConnectOptions) -> Result<Self, Stale> {
+        let keys = Self::none(connect);
+        keys.refresh().await?;
+        Ok(keys)
+    }
+
+    fn none(connect: PgConnectOptions) -> Self {
         let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(REFRESH_TIMEOUT);
         let pool = pool.connect_lazy_with(connect);
         let read = Reading { number: 0, ended_at: Instant::now(), outcome: Ok(()), revision: 0, epoch: 0 };
-        let keys = Self(Arc::new(Inner {
+        Self(Arc::new(Inner {
             pool,
             known: RwLock::default(),
             begun: AtomicU64::new(0),
             read: Mutex::new(read),
             endings: watch::Sender::new(0),
-        }));
-        keys.refresh().await?;
-        Ok(keys)
+        }))
     }
 
-    /// The key with this secret.
-    pub async fn find(&self, secret: &str) -> Result<Arc<Key>, Denied> {
+    /// The key with this secret, whose hash is at hand.
+    pub async fn find(&self, secret: &str, sha256: &Sha256) -> Result<Arc<Key>, Denied> {
         if !is_well_formed(secret) {
             return Err(Denied::UnknownKey);
         }
-        let sha256 = sha256(secret);
-        let known = || self.known().by_sha256.get(&sha256).cloned();
+        let known = || self.known().by_sha256.get(sha256).cloned();
         self.once_more(known).await?.ok_or(Denied::UnknownKey)
     }
 
@@ -208,20 +212,39 @@ impl Keys {
         self.0.endings.subscribe()
     }
 
-    /// Learns everything that was committed before the call. Who calls while others wait shares their reading.
+    /// The revocation of a key was committed. It has ended here when this returns, whether or not anything can be read.
+    pub async fn revoked(&self, id: Uuid) {
+        self.end(id);
+        if self.refresh().await.is_err() {
+            // A reading that was older than the revocation may have brought it meanwhile, and is over by now.
+            self.end(id);
+        }
+    }
+
+    fn end(&self, id: Uuid) {
+        let held = self.known().by_id.get(&id).map(|(_, key)| key.clone());
+        if held.is_some_and(|key| key.revoke()) {
+            self.0.endings.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Learns everything that was committed before the call. Who calls while others wait shares their reading, and whoever
+    /// calls knows within two seconds.
     pub async fn refresh(&self) -> Result<(), Stale> {
         let inner = &*self.0;
+        let deadline = Instant::now() + REFRESH_TIMEOUT;
+        let silent = || Stale("Postgres does not answer".into());
         let begun_before = inner.begun.load(Ordering::SeqCst);
-        let mut read = inner.read.lock().await;
+        let mut read = timeout_at(deadline, inner.read.lock()).await.map_err(|_| silent())?;
         if read.number > begun_before {
             return read.outcome.clone();
         }
-        tokio::time::sleep_until(read.ended_at + REFRESH_PAUSE).await;
+        sleep_until(read.ended_at + REFRESH_PAUSE).await;
         let number = inner.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let outcome = match tokio::time::timeout(REFRESH_TIMEOUT, self.read_newer(&mut read)).await {
+        let outcome = match timeout_at(deadline, self.read_newer(&mut read)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Stale(error.to_string().into())),
-            Err(_) => Err(Stale("Postgres does not answer".into())),
+            Err(_) => Err(silent()),
         };
         (read.number, read.ended_at, read.outcome) = (number, Instant::now(), outcome.clone());
         outcome
@@ -248,9 +271,11 @@ impl Keys {
             "SELECT log.epoch, head.revision AS head, key.id, key.sha256, key.tenant, key.scopes,
                     key.requests_per_second, key.burst, key.expires_at, key.revoked_at IS NOT NULL AS is_revoked
                FROM api_keys_head head CROSS JOIN log_head log
-               LEFT JOIN api_keys key ON key.revision > $1 AND ($1 > 0 OR key.revoked_at IS NULL)",
+               LEFT JOIN api_keys key ON key.revision > $1
+                AND ($1 > 0 OR key.revoked_at IS NULL AND coalesce(key.expires_at > $2, true))",
         )
         .bind(revision)
+        .bind(clock::now())
         .fetch_all(&self.0.pool)
         .await
     }
@@ -262,6 +287,7 @@ impl Keys {
         if anew {
             before = std::mem::take(&mut *known).by_id;
         }
+        known.let_go_of_expired();
         let mut ended = false;
         for row in rows {
             let Some((id, sha256)) = row.id.zip(row.sha256.as_deref().and_then(|it| it.try_into().ok()))
@@ -271,8 +297,12 @@ impl Keys {
             let held = known.by_id.remove(&id).or_else(|| before.remove(&id)).map(|(_, key)| key);
             if row.is_revoked == Some(true) {
                 known.by_sha256.remove(&sha256);
-                ended |= held.is_some_and(|key| key.revoke());
+                if let Some(key) = held {
+                    key.expires_at.iter().for_each(|at| _ = known.by_expiry.remove(&(*at, id)));
+                    ended |= key.revoke();
+                }
             } else if let Some(key) = held.or_else(|| row.into_key().map(Arc::new)) {
+                known.by_expiry.extend(key.expires_at.map(|at| (at, id)));
                 known.by_sha256.insert(sha256, key.clone());
                 known.by_id.insert(id, (sha256, key));
             }
@@ -282,6 +312,17 @@ impl Keys {
 
     fn known(&self) -> std::sync::RwLockReadGuard<'_, Known> {
         self.0.known.read().expect("no code panics while it holds the keys")
+    }
+}
+
+impl Known {
+    /// Whoever still has one of them goes by the clock.
+    fn let_go_of_expired(&mut self) {
+        let now = clock::now();
+        while self.by_expiry.first().is_some_and(|(at, _)| *at <= now) {
+            let expired = self.by_expiry.pop_first().and_then(|(_, id)| self.by_id.remove(&id));
+            expired.iter().for_each(|(sha256, _)| _ = self.by_sha256.remove(sha256));
+        }
     }
 }
 
@@ -306,5 +347,68 @@ impl Row {
             expires_at: self.expires_at,
             revoked: AtomicBool::new(false),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! How long it takes to know, and what is let go of.
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn row(id: Uuid, expires_at: Option<OffsetDateTime>) -> Row {
+        Row {
+            epoch: 1,
+            head: 1,
+            id: Some(id),
+            sha256: Some(id.as_bytes().repeat(2)),
+            tenant: Some("default".into()),
+            scopes: Some(vec!["admin".into()]),
+            requests_per_second: None,
+            burst: None,
+            expires_at,
+            is_revoked: Some(false),
+        }
+    }
+
+    /// Of a Postgres that accepts, and never says a word.
+    fn keys() -> (TcpListener, Keys) {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = silent.local_addr().expect("an address").port();
+        let connect = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port);
+        (silent, Keys::none(connect))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_comes_while_others_wait_for_keys_waits_no_longer_than_they() {
+        let (_silent, keys) = keys();
+        let mut waiting = tokio::task::JoinSet::new();
+        for late_ms in [0, 500, 1_000, 1_500, 1_990, 2_000] {
+            let keys = keys.clone();
+            waiting.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(late_ms)).await;
+                let began = Instant::now();
+                assert!(keys.refresh().await.is_err());
+                began.elapsed()
+            });
+        }
+        while let Some(waited) = waiting.join_next().await {
+            let waited = waited.expect("no panic");
+            assert!(waited <= REFRESH_TIMEOUT + REFRESH_PAUSE, "{waited:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn expired_keys_are_let_go_of_and_others_stay() {
+        let (_silent, keys) = keys();
+        let in_a = |seconds| Some(clock::now() + time::Duration::seconds(seconds));
+        let rows = [None, in_a(3_600), in_a(-1), in_a(-1)].map(|at| row(clock::new_uuid(), at));
+        let ids: Vec<Uuid> = rows.iter().filter_map(|row| row.id).collect();
+        assert!(!keys.learn(rows.into(), false));
+        keys.learn(Vec::new(), false);
+        let known = keys.known();
+        assert!(ids[..2].iter().all(|id| known.by_id.contains_key(id)), "those that are good");
+        assert_eq!((known.by_id.len(), known.by_sha256.len(), known.by_expiry.len()), (2, 2, 1));
     }
 }

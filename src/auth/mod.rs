@@ -16,12 +16,14 @@ pub use token::{LEEWAY_SECONDS, TokenRules, issue};
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 use tidings_domain::{Issuer, Tenant, UserId};
 
 use crate::rate_limit::{RateLimits, Standing};
 
 const ROOT_KEY_ID: &str = "root";
+
+type Sha256 = [u8; 32];
 
 /// Somebody whose credentials were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,7 +179,7 @@ impl Principal {
 /// Checks credentials. Keys are compared by their SHA-256, so the time it takes says nothing about them.
 #[derive(Clone)]
 pub struct Authenticator {
-    root_key_sha256: Option<[u8; 32]>,
+    root_key_sha256: Option<Sha256>,
     root: Arc<Key>,
     keys: Keys,
     tokens: Option<TokenRules>,
@@ -216,13 +218,14 @@ impl Authenticator {
     }
 
     async fn check_key(&self, key: &str) -> Result<Principal, Denied> {
-        if self.root_key_sha256 == Some(sha256(key)) {
+        let sha256 = sha256(key);
+        if self.root_key_sha256 == Some(sha256) {
             return Ok(Principal::Service { key: self.root.clone() });
         }
-        Ok(Principal::Service { key: self.keys.find(key).await? })
+        Ok(Principal::Service { key: self.keys.find(key, &sha256).await? })
     }
 }
 
-fn sha256(text: &str) -> [u8; 32] {
-    Sha256::digest(text).into()
+fn sha256(text: &str) -> Sha256 {
+    sha2::Sha256::digest(text).into()
 }

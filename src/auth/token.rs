@@ -83,7 +83,7 @@ impl TokenRules {
             return principal(token, secret, &self.validation);
         }
         let jwks = self.jwks.as_ref().ok_or(NOT_ACCEPTED)?;
-        let key = jwks.find(header.kid.as_deref(), header.alg).await?;
+        let key = jwks.find(token, header.kid.as_deref(), header.alg).await?;
         let validation = Validation { algorithms: vec![header.alg], ..self.validation.clone() };
         principal(token, &key, &validation)
     }

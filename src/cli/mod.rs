@@ -165,7 +165,10 @@ async fn serve(mut config: Config) -> Result<(), Failure> {
     let mut shutdown = Shutdown::listen().map_err(failure)?;
     // Before anything is started or touched: what is wrong with a file stops the start here.
     let jwks = match config.jwks.clone() {
-        Some(location) => Some(Jwks::open(location).await.map_err(failure)?),
+        Some(location) => tokio::select! {
+            opened = Jwks::open(location) => Some(opened.map_err(failure)?),
+            () = shutdown.requested() => return Ok(()),
+        },
         None => None,
     };
     let embedded = tokio::select! {

@@ -262,9 +262,14 @@ async fn there_are_at_most_a_hundred_thousand_keys() {
     .await
     .unwrap();
     let body = json!({"name": "n", "scopes": ["admin"]});
-    assert_eq!(service.post("/v1/keys", &body).await.problem(409), "invalid-state");
-    sql.execute("UPDATE api_keys SET revoked_at = now() WHERE sha256 = int8send(7)").await.unwrap();
-    service.post("/v1/keys", &body).await.expect(201);
+    for ended in [
+        "UPDATE api_keys SET revoked_at = now() WHERE sha256 = int8send(7)",
+        "UPDATE api_keys SET expires_at = now() WHERE sha256 = int8send(8)",
+    ] {
+        assert_eq!(service.post("/v1/keys", &body).await.problem(409), "invalid-state");
+        sql.execute(ended).await.unwrap();
+        service.post("/v1/keys", &body).await.expect(201);
+    }
 }
 
 #[tokio::test]

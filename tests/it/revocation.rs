@@ -88,6 +88,50 @@ async fn a_revoked_key_ends_on_every_node_within_a_second_with_all_it_opened() {
 }
 
 #[tokio::test]
+async fn a_key_ends_where_it_was_revoked_even_if_the_keys_cannot_be_read() {
+    let service = Service::start().await;
+    let key = service.key(&["inbox:read", "inbox:write"]).await;
+    let open = Open::on(&service, &key).await;
+    let mut sql = service.sql().await;
+    // What a revocation needs is there, what a reading of the keys needs is not.
+    sql.execute("BEGIN; LOCK TABLE log_head IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    service.revoke(&key).await;
+    assert_eq!(status(&service, &key).await, 401);
+    open.expect_end().await;
+    sql.execute("COMMIT").await.unwrap();
+    assert_eq!(status(&service, &key).await, 401);
+}
+
+#[tokio::test]
+async fn nothing_of_a_key_can_be_changed_by_hand_but_that_it_ends_for_good() {
+    let service = Service::start().await;
+    let key = service.key(&["inbox:read"]).await;
+    let mut sql = service.sql().await;
+    for change in [
+        "UPDATE api_keys SET scopes = '{admin}'",
+        "UPDATE api_keys SET requests_per_second = 1",
+        "UPDATE api_keys SET expires_at = now()",
+        "UPDATE api_keys SET tenant = 'acme'",
+        "UPDATE api_keys SET revoked_at = now(), name = 'another'",
+    ] {
+        let error = sql.execute(change).await.unwrap_err().to_string();
+        assert!(error.contains("make another one"), "{change}: {error}");
+    }
+    assert_eq!(status(&service, &key).await, 200);
+    let socket = service.socket_by(&key, "alice").await;
+    sql.execute("UPDATE api_keys SET revoked_at = now()").await.unwrap();
+    assert_eq!(socket.end().await, Ok(REVOKED));
+    for change in [
+        "UPDATE api_keys SET revoked_at = NULL",
+        "UPDATE api_keys SET revoked_at = revoked_at - interval '1 day'",
+    ] {
+        assert!(sql.execute(change).await.is_err(), "{change}");
+    }
+    service.revoke(&key).await;
+    assert_eq!(status(&service, &key).await, 401);
+}
+
+#[tokio::test]
 async fn a_revocation_reaches_a_node_that_was_not_notified() {
     let service = Service::start().await;
     let key = service.key(&["inbox:read"]).await;

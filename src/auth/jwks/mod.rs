@@ -2,13 +2,15 @@
 //! there.
 //!
 //! The invariant: what tokens say costs the issuer at most one question in ten seconds per node, and a request at most two
-//! seconds. A look that fails changes nothing, the keys stay; a look that succeeds replaces them, so a key that the issuer has
-//! withdrawn is gone.
+//! seconds. A token whose key is not known is refused by a look that began after it was first shown, and put off until then:
+//! others may have used up the question that it would have asked. A look that fails changes nothing, the keys stay; a look
+//! that succeeds replaces them, so a key that the issuer has withdrawn is gone.
 
 mod key_set;
 mod source;
 #[cfg(test)]
 mod tests;
+mod unknown;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,11 +19,12 @@ use std::time::Duration;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::Url;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use self::key_set::{KeySet, NoKey};
 use self::source::{FileSource, Seen, Source, UrlSource};
 pub use self::source::{Location, LookError};
+use self::unknown::Unknown;
 use super::Denied;
 use crate::telemetry::Trouble;
 
@@ -47,11 +50,18 @@ pub struct Jwks {
 struct Known {
     /// `None`: none have been seen yet.
     keys: Option<KeySet>,
-    /// Somebody waits for what the source has now.
+    /// Tokens want a look that begins later than they came.
     asked: bool,
+    /// When they may have it, and when there is one in any case.
     ask_again_at: Instant,
+    due: Instant,
+    /// A look is under way.
+    looking: bool,
+    /// Looks that have ended.
+    looks: u64,
     /// The last look failed: there may be keys that are not known here.
     failed: bool,
+    unknown: Unknown,
 }
 
 /// Looks after the keys: one task per node, which runs until it is aborted.
@@ -98,73 +108,141 @@ impl Jwks {
     }
 
     fn of(keys: Option<KeySet>, source: impl Source + 'static, location: String) -> (Self, Refresher) {
-        // Without any, the first look is what the first tokens wait for.
-        let known = Known { asked: keys.is_none(), keys, ask_again_at: Instant::now(), failed: false };
+        // The refresher begins with a look: without any keys that is what the first tokens wait for.
+        let known = Known { looking: true, ..Known::new(keys) };
         let jwks = Self { known: Arc::new(watch::Sender::new(known)) };
         let run = Box::pin(jwks.clone().refresh(source, location));
         (jwks, Refresher { run })
     }
 
     /// The key for a token with this header.
-    pub async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, Denied> {
+    pub async fn find(
+        &self,
+        token: &str,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<DecodingKey, Denied> {
+        let is_decided = |known: &Known| known.decide(id, algorithm).is_some();
         let mut known = self.known.subscribe();
-        if let Some(decided) = known.borrow().decide(id, algorithm) {
-            return decided;
+        let mut looked = false;
+        if !is_decided(&known.borrow()) {
+            let wait = self.look_for(&mut known, token, is_decided);
+            // Whether it came in time or not, what is known now counts.
+            looked = timeout_at(Instant::now() + PATIENCE, wait).await.unwrap_or(false);
         }
-        self.ask();
-        let news = known.wait_for(|known| !known.asked || known.decide(id, algorithm).is_some());
-        // Whether it came in time or not, what is known now counts.
-        let _ = timeout(PATIENCE, news).await;
         let known = self.known.borrow();
         match known.decide(id, algorithm) {
             Some(decided) => decided,
-            None if known.asked || known.failed || known.keys.is_none() => {
+            None if known.failed || known.keys.is_none() => {
                 Err(Denied::Unavailable("the issuer's keys cannot be fetched"))
             }
-            None => Err(Denied::Token("its key is not known")),
+            None if looked || known.unknown.is_refused(token) => Err(Denied::Token("its key is not known")),
+            None => Err(Denied::Unavailable("the issuer was not asked for its key yet")),
         }
     }
 
-    /// Has the source looked at now, unless that was asked a moment ago.
-    fn ask(&self) {
-        let now = Instant::now();
-        self.known.send_if_modified(|known| {
-            let asks = !known.asked && known.ask_again_at <= now;
-            if asks {
-                known.asked = true;
-                known.ask_again_at = now + ASKED_EVERY;
+    /// Waits until it is decided, or nothing more can come in time. True if a look has ended that began after the call.
+    async fn look_for(
+        &self,
+        known: &mut watch::Receiver<Known>,
+        token: &str,
+        is_decided: impl Fn(&Known) -> bool,
+    ) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        if known.borrow().looking {
+            // That one began before: what it finds is as good, what it does not find says nothing.
+            let _ = known.wait_for(|known| !known.looking || is_decided(known)).await;
+            if is_decided(&known.borrow()) || known.borrow().failed {
+                return false;
             }
-            asks
+        }
+        let Some(wanted) = self.ask(token) else { return false };
+        let ended =
+            |known: &Known| is_decided(known) || known.looks >= wanted || !known.may_look_by(deadline);
+        known.wait_for(ended).await.is_ok_and(|known| known.looks >= wanted)
+    }
+
+    /// Has the source looked at as soon as tokens may make it so, and gives the number of that look. `None`: that is not yet,
+    /// and an earlier one has refused this token.
+    fn ask(&self, token: &str) -> Option<u64> {
+        let mut wanted = None;
+        self.known.send_if_modified(|known| {
+            if known.ask_again_at > Instant::now() && known.unknown.is_refused(token) {
+                return false;
+            }
+            known.unknown.show(token);
+            wanted = Some(known.looks + 1);
+            !std::mem::replace(&mut known.asked, true)
         });
+        wanted
     }
 
     async fn refresh(self, mut source: impl Source, location: String) {
         let mut known = self.known.subscribe();
         let retry_max = source.retry_max();
         let mut log = Log { location, trouble: Trouble::default(), failures: 0, retry_max, usable: true };
-        let mut due = Instant::now();
         loop {
-            tokio::select! {
-                () = sleep_until(due) => {}
-                _ = known.wait_for(|known| known.asked) => {}
-            }
-            // Who asks from here on may want what this look comes too early for.
-            let asked = known.borrow().asked;
+            let asked = self.begin_look();
             let seen = source.look(asked).await;
             let has_keys = known.borrow().keys.is_some();
-            due = Instant::now() + log.next(&seen, has_keys);
-            self.known.send_modify(|known| {
-                known.asked &= !asked;
-                known.failed = seen.is_err();
-                if let Ok(Seen { keys: Some(keys), .. }) = seen {
-                    known.keys = Some(keys);
-                }
-            });
+            let due = Instant::now() + log.next(&seen, has_keys);
+            self.known.send_modify(|known| known.end_look(seen, due));
+            let asked = async {
+                // No look has begun since, so what it says there stays.
+                let asked = known.wait_for(|known| known.asked).await.map(|known| known.ask_again_at);
+                sleep_until(asked.unwrap_or(due)).await;
+            };
+            tokio::select! {
+                () = sleep_until(due) => {}
+                () = asked => {}
+            }
         }
+    }
+
+    /// True if tokens asked for it.
+    fn begin_look(&self) -> bool {
+        let mut asked = false;
+        self.known.send_modify(|known| {
+            asked = std::mem::take(&mut known.asked);
+            let now = Instant::now();
+            if asked && known.ask_again_at <= now {
+                known.ask_again_at = now + ASKED_EVERY;
+            }
+            known.looking = true;
+            known.unknown.begin_look();
+        });
+        asked
     }
 }
 
 impl Known {
+    fn new(keys: Option<KeySet>) -> Self {
+        let now = Instant::now();
+        Self {
+            keys,
+            asked: false,
+            ask_again_at: now,
+            due: now,
+            looking: false,
+            looks: 0,
+            failed: false,
+            unknown: Unknown::default(),
+        }
+    }
+
+    fn end_look(&mut self, seen: Result<Seen, LookError>, due: Instant) {
+        (self.looking, self.looks, self.due, self.failed) = (false, self.looks + 1, due, seen.is_err());
+        if let Ok(Seen { keys, .. }) = seen {
+            self.unknown.end_look();
+            self.keys = keys.or(self.keys.take());
+        }
+    }
+
+    /// Whether a look that tokens have asked for begins by then, or is under way.
+    fn may_look_by(&self, deadline: Instant) -> bool {
+        self.looking || self.due.min(self.ask_again_at) <= deadline
+    }
+
     /// `None` where newer keys may change the answer.
     fn decide(&self, id: Option<&str>, algorithm: Algorithm) -> Option<Result<DecodingKey, Denied>> {
         match self.keys.as_ref()?.find(id, algorithm) {

@@ -78,12 +78,8 @@ fn forged(header: Value, sign: impl FnOnce(&[u8]) -> String) -> String {
 
 /// Nobody looks for newer keys.
 fn rules(secret: Option<&str>, keys: &[Value]) -> TokenRules {
-    let known = Known {
-        keys: Some(set(keys)),
-        asked: false,
-        ask_again_at: Instant::now() + ASKED_EVERY,
-        failed: false,
-    };
+    let later = Instant::now() + ASKED_EVERY;
+    let known = Known { ask_again_at: later, due: later, ..Known::new(Some(set(keys))) };
     let jwks = Jwks { known: Arc::new(watch::Sender::new(known)) };
     TokenRules::new(secret, Some(jwks), None, None)
 }
@@ -201,7 +197,7 @@ async fn a_token_without_a_kid_is_checked_only_by_the_one_key_for_its_algorithm(
     }
     // Nor does a key without a kid answer to any.
     let named = signed(&first.private, Algorithm::ES256, Some("1"));
-    assert_eq!(reason(&rules(None, &[first.public]), &named).await, "its key is not known");
+    assert_eq!(rules(None, &[first.public]).check(&named).await, Err(UNDECIDED));
 }
 
 #[test]
@@ -308,10 +304,11 @@ fn refreshed(issuer: &Issuer) -> (Jwks, JoinSet<()>) {
 
 const UNKNOWN: Denied = Denied::Token("its key is not known");
 const UNAVAILABLE: Denied = Denied::Unavailable("the issuer's keys cannot be fetched");
+const UNDECIDED: Denied = Denied::Unavailable("the issuer was not asked for its key yet");
 
-/// Why not; `None` if there is one.
+/// Why a token with this kid is not accepted; `None` if there is a key. A kid has one token here.
 async fn why_not(jwks: &Jwks, kid: &str) -> Option<Denied> {
-    jwks.find(Some(kid), Algorithm::ES256).await.err()
+    jwks.find(&format!("token of {kid}"), Some(kid), Algorithm::ES256).await.err()
 }
 
 #[tokio::test(start_paused = true)]
@@ -335,19 +332,61 @@ async fn an_unknown_kid_is_asked_for_once_in_ten_seconds_whoever_waits() {
     let all = futures_util::future::join_all((0..50).map(|_| why_not(&jwks, "b"))).await;
     assert!(all.iter().all(Option::is_none));
     assert_eq!((issuer.looks(), began.elapsed()), (2, Duration::from_millis(500)));
-    assert_eq!(why_not(&jwks, "a").await, Some(UNKNOWN), "the key that is gone");
+    assert_eq!(why_not(&jwks, "a").await, Some(UNDECIDED), "its key is gone, or comes back");
 
     // Random ones cost nothing more, and wait for nothing.
     let began = Instant::now();
-    for n in 0..1_000 {
-        assert_eq!(why_not(&jwks, &format!("random {n}")).await, Some(UNKNOWN));
+    for n in 0..10_000 {
+        assert_eq!(why_not(&jwks, &format!("random {n}")).await, Some(UNDECIDED));
     }
     assert_eq!((issuer.looks(), began.elapsed()), (2, Duration::ZERO));
     for n in 1..=600 {
         tokio::time::advance(Duration::from_millis(100)).await;
-        why_not(&jwks, &format!("random {n}")).await;
+        why_not(&jwks, &format!("another {n}")).await;
     }
-    assert!((5..=8).contains(&(issuer.looks() - 2)), "a minute of them: {}", issuer.looks() - 2);
+    let looks_max = began.elapsed().as_secs() as usize / 10 + 1;
+    assert!((5..=looks_max).contains(&(issuer.looks() - 2)), "{} of {looks_max}", issuer.looks() - 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_made_up_kid_does_not_have_the_tokens_of_a_new_key_refused() {
+    let issuer = Issuer::with(Some("a"), Duration::from_millis(300));
+    let (jwks, _tasks) = refreshed(&issuer);
+    assert_eq!(why_not(&jwks, "a").await, None);
+    assert_eq!(why_not(&jwks, "made up").await, Some(UNKNOWN), "a look has begun since");
+    assert_eq!(issuer.looks(), 2);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    issuer.rotate(Some("b"));
+    let began = Instant::now();
+    let mut put_off = 0;
+    while let Some(why_not) = why_not(&jwks, "b").await {
+        assert_eq!(why_not, UNDECIDED);
+        put_off += 1;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(put_off > 0 && began.elapsed() <= ASKED_EVERY, "{put_off} {:?}", began.elapsed());
+    assert_eq!(issuer.looks(), 3);
+
+    // Who comes back is told that it was in vain, once the issuer was asked; nobody else had it refused before.
+    assert_eq!(why_not(&jwks, "a").await, Some(UNDECIDED));
+    assert_eq!(why_not(&jwks, "made up").await, Some(UNKNOWN), "as it was");
+    tokio::time::sleep(ASKED_EVERY).await;
+    assert_eq!(issuer.looks(), 4, "without another question");
+    assert_eq!(why_not(&jwks, "a").await, Some(UNKNOWN));
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_made_up_tokens_than_are_remembered_are_put_off() {
+    let issuer = Issuer::with(Some("a"), Duration::ZERO);
+    let (jwks, _tasks) = refreshed(&issuer);
+    assert_eq!(why_not(&jwks, "made up").await, Some(UNKNOWN));
+    for n in 0..5_000 {
+        assert_eq!(why_not(&jwks, &format!("{n}")).await, Some(UNDECIDED));
+    }
+    tokio::time::sleep(ASKED_EVERY).await;
+    assert_eq!(why_not(&jwks, "0").await, Some(UNKNOWN));
+    assert_eq!(why_not(&jwks, "4999").await, Some(UNDECIDED), "it was too much");
+    assert_eq!(why_not(&jwks, "made up").await, Some(UNDECIDED), "it made room");
 }
 
 #[tokio::test(start_paused = true)]
@@ -375,7 +414,7 @@ async fn an_issuer_that_is_down_or_slow_leaves_the_known_keys_and_makes_the_othe
     issuer.answers.lock().unwrap().takes = Duration::from_secs(5);
     issuer.rotate(None);
     let began = Instant::now();
-    assert_eq!(why_not(&jwks, "b").await, Some(UNAVAILABLE));
+    assert_eq!(why_not(&jwks, "b").await, Some(UNDECIDED));
     assert_eq!(began.elapsed(), PATIENCE);
     assert_eq!(why_not(&jwks, "a").await, None);
     tokio::time::sleep(Duration::from_secs(3_600)).await;

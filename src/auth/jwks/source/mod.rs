@@ -12,10 +12,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use reqwest::header::{ACCEPT, CACHE_CONTROL, HeaderMap};
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Client, Response, StatusCode, Url};
+use tokio::fs::OpenOptions;
 use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 use super::key_set::{KeySet, KeySetError};
 use crate::outgoing;
@@ -42,6 +45,10 @@ pub enum Location {
 pub enum LookError {
     #[error("it cannot be read: {0}")]
     Unreadable(#[from] io::Error),
+    #[error("it is no regular file")]
+    Irregular,
+    #[error("it could not be read in {} seconds", TIME_LIMIT.as_secs())]
+    TooSlow,
     #[error("it cannot be fetched: {0}")]
     Unreachable(String),
     #[error("it was answered {0}")]
@@ -91,12 +98,16 @@ impl FileSource {
     pub fn new(path: PathBuf) -> Self {
         Self { path, seen: None }
     }
-}
 
-impl Source for FileSource {
-    async fn look(&mut self, anew: bool) -> Result<Seen, LookError> {
-        let file = tokio::fs::File::open(&self.path).await?;
-        let version = version(&file.metadata().await?);
+    async fn read(&mut self, anew: bool) -> Result<Seen, LookError> {
+        // Asked before it is opened, as opening does something to a device, and after, as it may be another one by then.
+        require_regular(&tokio::fs::metadata(&self.path).await?)?;
+        // Otherwise opening a FIFO waits for somebody who writes.
+        let flags = OFlag::O_NONBLOCK.bits();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path).await?;
+        let metadata = file.metadata().await?;
+        require_regular(&metadata)?;
+        let version = version(&metadata);
         if !anew && self.seen == Some(version) {
             return Ok(Seen { keys: None, again_in: FILE_EVERY });
         }
@@ -108,6 +119,17 @@ impl Source for FileSource {
         let keys = KeySet::parse(&text)?;
         self.seen = Some(version);
         Ok(Seen { keys: Some(keys), again_in: FILE_EVERY })
+    }
+}
+
+fn require_regular(metadata: &Metadata) -> Result<(), LookError> {
+    if metadata.is_file() { Ok(()) } else { Err(LookError::Irregular) }
+}
+
+impl Source for FileSource {
+    async fn look(&mut self, anew: bool) -> Result<Seen, LookError> {
+        // A server of files that is away lets its clients wait.
+        timeout(TIME_LIMIT, self.read(anew)).await.unwrap_or(Err(LookError::TooSlow))
     }
 
     fn retry_max(&self) -> Duration {

@@ -140,5 +140,8 @@ async fn a_file_is_read_again_when_it_is_another_one_by_now() {
     assert_eq!(is_new(false).await.unwrap_err(), "it is larger than 1048576 bytes");
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
-    assert!(is_new(false).await.unwrap_err().starts_with("it cannot be read: "));
+    assert_eq!(is_new(false).await.unwrap_err(), "it is no regular file");
+    std::fs::remove_dir(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(is_new(false).await.unwrap_err(), "it is no regular file", "nobody writes");
 }
