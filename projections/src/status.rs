@@ -1,6 +1,6 @@
 //! Where the read models stand, for operators.
 
-use sqlx::PgPool;
+use sqlx::PgExecutor;
 
 use crate::read_model::{ReadModel, Schema};
 
@@ -19,11 +19,11 @@ pub struct Standing {
     pub rebuilding: bool,
 }
 
-pub async fn standing<M: ReadModel>(pool: &PgPool) -> Result<Standing, sqlx::Error> {
+pub async fn standing<M: ReadModel>(executor: impl PgExecutor<'_>) -> Result<Standing, sqlx::Error> {
     let (position, parked, rebuilding, lag_seconds, head): (i64, i64, bool, f64, i64) =
         sqlx::query_as("SELECT s.*, h.position FROM read_model_standing($1) s, log_head h")
             .bind(Schema::live::<M>().name)
-            .fetch_one(pool)
+            .fetch_one(executor)
             .await?;
     let lag_events = (head - position).max(0);
     Ok(Standing { position, lag_events, lag_seconds: lag_seconds.max(0.0), parked, rebuilding })

@@ -29,7 +29,7 @@ use crate::log::{History, Writer};
 use crate::mirror::Health;
 use crate::rate_limit::RateLimits;
 use crate::read_models::ReadModels;
-use crate::telemetry::metrics::{Vitals, Watch};
+use crate::telemetry::metrics::{LastRead, Reading, Vitals, Watch};
 use crate::telemetry::{Metrics, Repeated, Tracing};
 use acceptor::NoDelay;
 use tasks::Tasks;
@@ -129,8 +129,8 @@ impl App {
         let (log, writer) = Writer::new(connect.clone(), history.clone(), metrics.log.clone());
         let (jwks, refresher) = jwks.unzip();
         let api_keys = Keys::load(connect.clone()).await.map_err(StartError::ApiKeys)?;
+        let jwks_read = jwks.as_ref().map(Jwks::last_read);
         let (limits, connector) = RateLimits::new(redis.clone());
-        let authenticator = authenticator(config, jwks, api_keys.clone(), limits);
         let hub = Hub::new(metrics.live.queued_bytes.clone());
         let (places, keeper) = Places::new(redis.clone(), hub.clone(), config.connections_per_user as usize);
         let told = (&metrics.commands, &tracing);
@@ -141,7 +141,7 @@ impl App {
             hub: hub.clone(),
             places: places.clone(),
             commands: Arc::new(commands),
-            authenticator,
+            authenticator: authenticator(config, jwks, api_keys.clone(), limits),
             tickets: Tickets::new(pool.clone(), api_keys.clone()),
             keys: api_keys,
             sockets: TaskTracker::new(),
@@ -156,12 +156,12 @@ impl App {
         let (health, mirror_health) = watch::channel(Health::default());
         let site = Site { connect: connect.clone(), reader: reader.clone() };
         let (mut tasks, watched) =
-            Tasks::spawn(writer, connect, &gateway, keeper, reader.clone(), redis, health);
+            Tasks::spawn(writer, connect.clone(), &gateway, keeper, reader.clone(), redis, health);
         tasks.follow(connector.run());
         refresher.into_iter().for_each(|refresher| tasks.follow(refresher.run()));
         let read_models = ReadModels::new(site, pool.clone(), watched);
         let readiness = Readiness::new(history.clone(), mirror_health.clone(), read_models.clone());
-        let vitals = vitals(config, &gateway, mirror_health, &read_models, &readiness);
+        let vitals = vitals(config, &gateway, (connect, jwks_read), mirror_health, &read_models, &readiness);
         tasks.follow(vitals.clone().run());
         Ok(Self {
             address: acceptor.address(),
@@ -264,12 +264,17 @@ fn tracing(config: &Config) -> Result<Tracing, StartError> {
 fn vitals(
     config: &Config,
     gateway: &Gateway,
+    (connect, jwks_read): (PgConnectOptions, Option<LastRead>),
     mirror: watch::Receiver<Health>,
     read_models: &ReadModels,
     readiness: &Readiness,
 ) -> Vitals {
+    let jwks_read = jwks_read.map(|last_read| (Reading::Jwks, last_read));
+    let keys_read = [(Reading::ApiKeys, gateway.keys.last_read())];
     let watch = Watch {
         pool: gateway.pool.clone(),
+        connect,
+        readings: keys_read.into_iter().chain(jwks_read).collect(),
         history: gateway.history.clone(),
         hub: gateway.hub.clone(),
         mirror,

@@ -26,6 +26,7 @@ use super::{Denied, ROOT_KEY_ID, Scope, Scopes, Sha256};
 use crate::clock;
 use crate::rate_limit::{Limit, Rate};
 use crate::telemetry::Trouble;
+use crate::telemetry::metrics::LastRead;
 
 /// How often to look for what no notification told.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -84,6 +85,7 @@ struct Inner {
     /// Readings that were begun, and behind the lock how the last one ended.
     begun: AtomicU64,
     read: Mutex<Reading>,
+    last_read: LastRead,
     /// Counts the readings that ended keys.
     endings: watch::Sender<u64>,
 }
@@ -142,6 +144,7 @@ impl Keys {
             known: RwLock::default(),
             begun: AtomicU64::new(0),
             read: Mutex::new(read),
+            last_read: LastRead::default(),
             endings: watch::Sender::new(0),
         }))
     }
@@ -207,6 +210,11 @@ impl Keys {
         Ok(())
     }
 
+    /// When what is known here was last as it is in Postgres.
+    pub fn last_read(&self) -> LastRead {
+        self.0.last_read.clone()
+    }
+
     /// Told each time after keys were revoked.
     pub fn endings(&self) -> watch::Receiver<u64> {
         self.0.endings.subscribe()
@@ -241,8 +249,12 @@ impl Keys {
         }
         sleep_until(read.ended_at + REFRESH_PAUSE).await;
         let number = inner.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let asked_at = Instant::now();
         let outcome = match timeout_at(deadline, self.read_newer(&mut read)).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                inner.last_read.set(asked_at);
+                Ok(())
+            }
             Ok(Err(error)) => Err(Stale(error.to_string().into())),
             Err(_) => Err(silent()),
         };

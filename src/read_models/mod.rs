@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use tidings_projections::delivery::Delivery;
 use tidings_projections::inbox::Inbox;
 use tidings_projections::processor::Activity;
@@ -37,11 +37,11 @@ impl Name {
         }
     }
 
-    async fn standing(self, pool: &PgPool) -> Result<Standing, sqlx::Error> {
+    pub async fn standing(self, executor: impl PgExecutor<'_>) -> Result<Standing, sqlx::Error> {
         match self {
-            Self::Inbox => standing::<Inbox>(pool).await,
-            Self::Timers => standing::<Timers>(pool).await,
-            Self::Delivery => standing::<Delivery>(pool).await,
+            Self::Inbox => standing::<Inbox>(executor).await,
+            Self::Timers => standing::<Timers>(executor).await,
+            Self::Delivery => standing::<Delivery>(executor).await,
         }
     }
 

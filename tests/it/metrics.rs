@@ -9,6 +9,7 @@ use sqlx::Connection;
 use tokio::net::TcpStream;
 
 use crate::outage::redis_server::Redis;
+use crate::support::issuer::{Signer, jwks};
 use crate::support::{PATIENCE, Service, Socket, Sse, note};
 
 /// Series by name and labels as they are printed, and the type of each family.
@@ -82,11 +83,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Asks until the series has this value.
 async fn becomes(service: &Service, series: &str, value: f64) {
+    until(service, series, |it| it == value).await;
+}
+
+/// Asks until the value of the series will do.
+async fn until(service: &Service, series: &str, will_do: impl Fn(f64) -> bool) -> Scrape {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let scrape = Scrape::of(service).await;
-        if scrape.value(series) == value {
-            return;
+        if will_do(scrape.value(series)) {
+            return scrape;
         }
         assert!(Instant::now() < deadline, "{series} is {}", scrape.value(series));
         tokio::time::sleep(LOOK_EVERY).await;
@@ -258,6 +264,42 @@ async fn a_stream_that_another_node_keeps_is_where_it_is() {
     let _: redis::Value = both.query_async(&mut service.redis().await).await.unwrap();
     becomes(&service, "tidings_mirror_position", 1.0).await;
     becomes(&service, "tidings_mirror_lag_events", 2.0).await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_locked_is_not_a_database_that_is_away() {
+    let service = Service::start().await;
+    becomes(&service, "tidings_database_up", 1.0).await;
+    let mut sql = service.sql().await;
+    let mut locked = sql.begin().await.unwrap();
+    sqlx::query("LOCK TABLE timers_v1.timers").execute(&mut *locked).await.unwrap();
+    let age = |of: &str| format!(r#"tidings_staleness_seconds{{of="{of}"}}"#);
+    // Longer than from one look to the next, and than a look takes.
+    let scrape = until(&service, &age("timers_due"), |seconds| seconds > 6.0).await;
+    assert_eq!((scrape.value("tidings_database_up"), scrape.value("tidings_ready")), (1.0, 1.0));
+    for of in ["inbox", "delivery", "api_keys"] {
+        assert!(scrape.value(&age(of)) < 6.0, "{of}: {}", scrape.value(&age(of)));
+    }
+    locked.rollback().await.unwrap();
+    until(&service, &age("timers_due"), |seconds| seconds < 5.0).await;
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_read_are_as_old_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jwks.json");
+    std::fs::write(&file, jwks(&[Signer::P256])).unwrap();
+    let mut host = Service::start().await;
+    let node = host.another_node_with(&[("TIDINGS_JWKS", file.to_str().unwrap())]).await;
+    let (keys, set) =
+        (r#"tidings_staleness_seconds{of="api_keys"}"#, r#"tidings_staleness_seconds{of="jwks"}"#);
+    until(&node, keys, |seconds| seconds < 1.0).await;
+    std::fs::remove_file(&file).unwrap();
+    host.kill();
+    until(&node, keys, |seconds| seconds > 3.0).await;
+    until(&node, set, |seconds| seconds > 3.0).await;
+    becomes(&node, "tidings_database_up", 0.0).await;
+    drop(node);
 }
 
 #[tokio::test]

@@ -1,9 +1,14 @@
 //! Several nodes over one Postgres and one Redis.
 
+use std::time::Instant;
+
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::support::{Answer, Service, Socket, note};
+use crate::support::{Answer, PATIENCE, Service, Socket, note};
+
+/// What a node holds beside its pool, as `docs/operations.md` has it.
+const BESIDE_THE_POOL: i64 = 10;
 
 #[tokio::test]
 async fn what_one_node_does_is_seen_at_the_other() {
@@ -53,4 +58,33 @@ async fn racers_on_two_nodes_leave_one_mark_and_one_notification() {
     let replayed = answers.iter().filter(|answer| answer.header("idempotent-replayed").is_some()).count();
     assert_eq!(replayed, 31);
     assert_eq!(second.events("user_id=bob").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_node_holds_as_many_connections_to_postgres_as_the_manual_says() {
+    let manual = include_str!("../../docs/operations.md");
+    assert!(manual.contains(&format!("(`TIDINGS_DATABASE_CONNECTIONS_MAX` + {BESIDE_THE_POOL})")));
+    let host = Service::start().await;
+    let mut sql = host.sql().await;
+    // A role of its own tells the node's connections from all others.
+    sqlx::query("CREATE ROLE other SUPERUSER LOGIN").execute(&mut sql).await.unwrap();
+    let folder = host.data_dir().join("postgres");
+    let url = format!("postgres:///tidings?host={}&user=other&sslmode=disable", folder.display());
+    let settings = [("TIDINGS_DATABASE_URL", url.as_str()), ("TIDINGS_DATABASE_CONNECTIONS_MAX", "3")];
+    let node = host.another_node_with(&settings).await;
+    let mut held = async || -> i64 {
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'other'";
+        sqlx::query_scalar(count).fetch_one(&mut sql).await.unwrap()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        join_all((0..20).map(|_| node.create("alice"))).await;
+        join_all((0..20).map(|_| node.inbox("alice", ""))).await;
+        let held = held().await;
+        assert!(held <= 3 + BESIDE_THE_POOL, "{held}");
+        if held == 3 + BESIDE_THE_POOL {
+            break;
+        }
+        assert!(Instant::now() < deadline, "only {held}");
+    }
 }

@@ -27,6 +27,7 @@ pub use self::source::{Location, LookError};
 use self::unknown::Unknown;
 use super::Denied;
 use crate::telemetry::Trouble;
+use crate::telemetry::metrics::LastRead;
 
 /// How often tokens may make the node look before it is time.
 const ASKED_EVERY: Duration = Duration::from_secs(10);
@@ -45,6 +46,7 @@ pub enum JwksError {
 #[derive(Clone)]
 pub struct Jwks {
     known: Arc<watch::Sender<Known>>,
+    last_read: LastRead,
 }
 
 struct Known {
@@ -110,9 +112,14 @@ impl Jwks {
     fn of(keys: Option<KeySet>, source: impl Source + 'static, location: String) -> (Self, Refresher) {
         // The refresher begins with a look: without any keys that is what the first tokens wait for.
         let known = Known { looking: true, ..Known::new(keys) };
-        let jwks = Self { known: Arc::new(watch::Sender::new(known)) };
+        let jwks = Self { known: Arc::new(watch::Sender::new(known)), last_read: LastRead::default() };
         let run = Box::pin(jwks.clone().refresh(source, location));
         (jwks, Refresher { run })
+    }
+
+    /// When the source was last looked at and there.
+    pub fn last_read(&self) -> LastRead {
+        self.last_read.clone()
     }
 
     /// The key for a token with this header.
@@ -183,7 +190,11 @@ impl Jwks {
         let mut log = Log { location, trouble: Trouble::default(), failures: 0, retry_max, usable: true };
         loop {
             let asked = self.begin_look();
+            let began = Instant::now();
             let seen = source.look(asked).await;
+            if seen.is_ok() {
+                self.last_read.set(began);
+            }
             let has_keys = known.borrow().keys.is_some();
             let due = Instant::now() + log.next(&seen, has_keys);
             self.known.send_modify(|known| known.end_look(seen, due));

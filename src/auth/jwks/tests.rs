@@ -80,7 +80,7 @@ fn forged(header: Value, sign: impl FnOnce(&[u8]) -> String) -> String {
 fn rules(secret: Option<&str>, keys: &[Value]) -> TokenRules {
     let later = Instant::now() + ASKED_EVERY;
     let known = Known { ask_again_at: later, due: later, ..Known::new(Some(set(keys))) };
-    let jwks = Jwks { known: Arc::new(watch::Sender::new(known)) };
+    let jwks = Jwks { known: Arc::new(watch::Sender::new(known)), last_read: LastRead::default() };
     TokenRules::new(secret, Some(jwks), None, None)
 }
 

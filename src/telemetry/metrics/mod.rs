@@ -10,6 +10,7 @@ mod http;
 mod live;
 mod log;
 mod mirror;
+mod staleness;
 mod timers;
 mod vitals;
 
@@ -20,6 +21,7 @@ pub use http::{HttpMetrics, Routes};
 pub use live::{ConnectionKind, LiveMetrics, Open};
 pub use log::{AppendFailure, LogMetrics, Waiting};
 pub use mirror::MirrorMetrics;
+pub use staleness::{LastRead, Reading};
 pub use timers::TimerMetrics;
 pub use vitals::{Vitals, Watch};
 

@@ -1,5 +1,8 @@
 //! How the node stands, read when somebody asks for it. What only the database knows is looked up every few seconds
-//! instead, so that the answer never waits for it: without the database the last known values stay.
+//! instead, so that the answer never waits for it: what cannot be looked up stays as it was, and its age grows.
+//!
+//! Whether the database answers is a question of its own, and what it is asked for is never more than that: a lock on a
+//! table, or a pool that is used up, is not a database that is away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,12 +10,15 @@ use std::time::Duration;
 
 use prometheus::core::{AtomicF64, GenericGauge};
 use prometheus::{GaugeVec, IntGauge, Opts, Registry};
-use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Executor, PgConnection, PgPool};
 use tidings_projections::log::Watermark;
 use tidings_projections::timers::count_due;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
-use super::{Each, Label, Metrics, SOUND, gauge, gauges, register};
+use super::staleness::Staleness;
+use super::{Each, Label, LastRead, Metrics, Reading, SOUND, gauge, gauges, register};
 use crate::api::Readiness;
 use crate::gateway::Hub;
 use crate::log::History;
@@ -20,8 +26,12 @@ use crate::mirror::Health;
 use crate::read_models::{Name, ReadModels, State};
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A database that needs longer counts as away.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(4);
+/// A database that needs longer to say 1 counts as away.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a figure may cost the database. Behind a lock, all of them together keep the next look waiting for 8 s.
+const FIGURE_TIMEOUT: (&str, &str) = ("statement_timeout", "2s");
+/// The database ends each statement; this is for one that has gone meanwhile.
+const FIGURES_PATIENCE: Duration = Duration::from_secs(9);
 /// Timers that are due are counted up to here.
 const DUE_MAX: i64 = 100_000;
 
@@ -76,6 +86,10 @@ impl Label for Use {
 /// What is watched.
 pub struct Watch {
     pub pool: PgPool,
+    /// For a connection of its own, which is taken from no request.
+    pub connect: PgConnectOptions,
+    /// What others read.
+    pub readings: Vec<(Reading, LastRead)>,
     pub history: History,
     pub hub: Hub,
     pub mirror: watch::Receiver<Health>,
@@ -104,6 +118,8 @@ struct Inner {
     mirror_lag: IntGauge,
     feed: IntGauge,
     feed_lag: IntGauge,
+    due_read: LastRead,
+    staleness: Staleness,
 }
 
 /// The gauges of one read model.
@@ -115,6 +131,7 @@ struct Model {
     state: Each<State, IntGauge>,
     /// When it was last looked up.
     rebuilding: AtomicBool,
+    last_read: LastRead,
 }
 
 impl Vitals {
@@ -129,9 +146,17 @@ impl Vitals {
         let pool_max =
             plain("tidings_database_connections_max", "Size of the pool of connections to Postgres.");
         pool_max.set(watch.pool.options().get_max_connections().into());
+        let (models, due_read) = (models(registry), LastRead::default());
+        let of_models =
+            Name::ALL.iter().map(|name| (Reading::Model(*name), models.of(*name).last_read.clone()));
+        let figures = of_models.chain([(Reading::TimersDue, due_read.clone())]);
+        let staleness = Staleness::new(registry, figures.chain(watch.readings.iter().cloned()));
         let inner = Inner {
             ready: plain("tidings_ready", "1 while the node asks for traffic, as /health/ready says."),
-            database_up: plain("tidings_database_up", "1 while Postgres answers; looked up every 5 seconds."),
+            database_up: plain(
+                "tidings_database_up",
+                "1 while Postgres answers `SELECT 1` within 2 seconds; asked every 5 seconds.",
+            ),
             database_connections: Each::gauges(
                 registry,
                 "tidings_database_connections",
@@ -140,10 +165,12 @@ impl Vitals {
             redis_up: plain("tidings_redis_up", "1 while Redis answers the mirror."),
             head: plain("tidings_log_head_position", "Where the log ends."),
             epoch: plain("tidings_log_epoch", "The epoch of the log."),
-            models: models(registry),
+            models,
             mirror_lag: plain("tidings_mirror_lag_events", "Events in the inbox that the stream lacks."),
             feed: plain("tidings_feed_position", "Up to where this node's connections were told."),
             feed_lag: plain("tidings_feed_lag_events", "Events in the inbox that they were not told yet."),
+            due_read,
+            staleness,
             watch,
             metrics,
         };
@@ -153,6 +180,7 @@ impl Vitals {
     /// The answer to `GET /metrics`. Waits for nothing.
     pub fn text(&self) -> Result<String, prometheus::Error> {
         self.inner.look();
+        self.inner.staleness.look();
         self.inner.metrics.text()
     }
 
@@ -160,10 +188,20 @@ impl Vitals {
     pub async fn run(self) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut connection = None;
         loop {
             ticks.tick().await;
-            let looked = tokio::time::timeout(LOOK_TIMEOUT, self.inner.ask_database()).await;
-            self.inner.database_up.set(i64::from(matches!(looked, Ok(Ok(())))));
+            // A connection that does not answer in time is of no use any more: what it would say is not known.
+            connection = match timeout(ANSWER_TIMEOUT, self.inner.answering(connection.take())).await {
+                Ok(Ok(answering)) => Some(answering),
+                Ok(Err(_)) | Err(_) => None,
+            };
+            self.inner.database_up.set(i64::from(connection.is_some()));
+            if let Some(open) = &mut connection
+                && timeout(FIGURES_PATIENCE, self.inner.ask_for_figures(open)).await.is_err()
+            {
+                connection = None;
+            }
         }
     }
 }
@@ -191,6 +229,7 @@ fn models(registry: &Registry) -> Each<Name, Model> {
         parked: parked.with_label_values(&[name]),
         state: Each::make(|value| state.with_label_values(&[name, value])),
         rebuilding: AtomicBool::new(false),
+        last_read: LastRead::default(),
     })
 }
 
@@ -223,15 +262,36 @@ impl Inner {
         self.metrics.mirror.state.only(health);
     }
 
-    async fn ask_database(&self) -> Result<(), sqlx::Error> {
-        for overview in self.watch.read_models.overview().await? {
-            let model = self.models.of(overview.name);
-            model.lag_seconds.set(overview.standing.lag_seconds);
-            model.parked.set(overview.standing.parked);
-            model.rebuilding.store(overview.standing.rebuilding, Ordering::Relaxed);
+    /// This connection, or a new one where it has broken meanwhile, that has just answered.
+    async fn answering(&self, known: Option<PgConnection>) -> Result<PgConnection, sqlx::Error> {
+        if let Some(mut known) = known
+            && known.execute("SELECT 1").await.is_ok()
+        {
+            return Ok(known);
         }
-        self.metrics.timers.due.set(count_due(&self.watch.pool, DUE_MAX).await?);
-        Ok(())
+        let session = [FIGURE_TIMEOUT, ("jit", "off"), ("enable_seqscan", "off")];
+        let connect = self.watch.connect.clone().application_name("tidings vitals").options(session);
+        let mut connection = connect.connect().await?;
+        connection.execute("SELECT 1").await?;
+        Ok(connection)
+    }
+
+    /// Each by itself: one that fails keeps its value, and shows its age.
+    async fn ask_for_figures(&self, connection: &mut PgConnection) {
+        for name in Name::ALL {
+            let (model, began) = (self.models.of(*name), Instant::now());
+            if let Ok(standing) = name.standing(&mut *connection).await {
+                model.lag_seconds.set(standing.lag_seconds);
+                model.parked.set(standing.parked);
+                model.rebuilding.store(standing.rebuilding, Ordering::Relaxed);
+                model.last_read.set(began);
+            }
+        }
+        let began = Instant::now();
+        if let Ok(due) = count_due(connection, DUE_MAX).await {
+            self.metrics.timers.due.set(due);
+            self.due_read.set(began);
+        }
     }
 }
 
