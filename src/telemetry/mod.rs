@@ -4,6 +4,7 @@
 
 mod logs;
 pub mod metrics;
+mod obedience;
 pub mod traces;
 
 pub use logs::{Repeated, Trouble, start};

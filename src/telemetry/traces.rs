@@ -23,6 +23,7 @@ use opentelemetry_sdk::trace::{
 use time::OffsetDateTime;
 
 use super::Trouble;
+use super::obedience::Obedience;
 use crate::clock;
 
 /// Spans that may wait for the collector; more are dropped.
@@ -144,6 +145,7 @@ pub struct Tracing {
 struct On {
     tracer: SdkTracer,
     provider: SdkTracerProvider,
+    callers: Obedience,
 }
 
 impl Tracing {
@@ -168,17 +170,20 @@ impl Tracing {
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sampling))))
             .with_resource(resource)
             .build();
-        Ok(Self { on: Some(On { tracer: provider.tracer("tidings"), provider }) })
+        let callers = Obedience::new(sampling);
+        Ok(Self { on: Some(On { tracer: provider.tracer("tidings"), provider, callers }) })
     }
 
     pub fn is_on(&self) -> bool {
         self.on.is_some()
     }
 
-    /// Where a trace enters: with what the caller sent, if he sent a sane `traceparent`. `None` if it is not sampled.
+    /// Where a trace enters: with what the caller sent, if he sent a sane `traceparent`. `None` if it is not sampled, or if
+    /// more are than this node obeys.
     pub fn enter(&self, name: &'static str, traceparent: Option<&str>) -> Option<Span> {
-        let On { tracer, .. } = self.on.as_ref()?;
+        let On { tracer, callers, .. } = self.on.as_ref()?;
         let parent = match traceparent.and_then(parse_traceparent) {
+            Some(parent) if parent.is_sampled() && !callers.traces() => return None,
             Some(parent) => Context::new().with_remote_span_context(parent),
             None => Context::new(),
         };

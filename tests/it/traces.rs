@@ -1,6 +1,9 @@
 //! Traces: one notification followed from its request to the frames on sockets, over nodes; and a collector that is away
 //! keeps nobody waiting.
 
+use std::time::Instant;
+
+use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::{Collector, Service, Socket, note};
@@ -99,6 +102,23 @@ async fn what_is_not_sampled_leaves_nothing_behind() {
     let mirrored: Vec<bool> =
         entries.iter().map(|entry| entry.get::<String>("traceparent").is_some()).collect();
     assert_eq!(mirrored, traced);
+}
+
+#[tokio::test]
+async fn callers_have_so_many_traced_per_second_and_no_more() {
+    const CALLS: u32 = 80;
+    let collector = Collector::start().await;
+    let settings = [("TIDINGS_OTLP_ENDPOINT", collector.url()), ("TIDINGS_TRACE_SAMPLING", "0".into())];
+    let service =
+        Service::start_with(&settings.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
+    let headers: Vec<String> = (1..=CALLS).map(|n| format!("00-{n:032x}-{CALLER}-01")).collect();
+    let began = Instant::now();
+    join_all(headers.iter().map(|header| create_traced(&service, header))).await;
+    let seconds = began.elapsed().as_secs_f64();
+    let events = service.events("type=notification.created").await;
+    let traced = events.iter().filter(|it| it["metadata"]["traceparent"].is_string()).count();
+    assert_eq!(events.len(), CALLS as usize);
+    assert!(traced >= 10 && traced as f64 <= 11.0 + 10.0 * seconds, "{traced} in {seconds} s");
 }
 
 #[tokio::test]
