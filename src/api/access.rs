@@ -119,12 +119,12 @@ pub async fn account<E: Endpoint<Output = Response>>(
     let method = &in_flight.method;
     let (took, status) = (began.elapsed(), response.status());
     let pattern = response.data::<PathPattern>().map(|pattern| &*pattern.0);
-    access.routes.count(pattern, method.as_str(), status.as_u16(), took);
+    let route = access.routes.count(pattern, method.as_str(), status.as_u16(), took);
     let mishap = response.data::<Mishap>();
     mishap.into_iter().for_each(|mishap| access.blame(mishap));
-    line(&access, method.as_str(), pattern, status, took, mishap);
+    line(route, method.as_str(), status, took, mishap);
     if let Some(span) = span {
-        describe(span, method.as_str(), access.routes.template(pattern, method.as_str()), status);
+        describe(span, method.as_str(), route, status);
     }
     Ok(response)
 }
@@ -141,16 +141,8 @@ fn describe(mut span: Span, method: &str, route: &str, status: StatusCode) {
     }
 }
 
-fn line(
-    access: &Access,
-    method: &str,
-    pattern: Option<&str>,
-    status: StatusCode,
-    took: Duration,
-    mishap: Option<&Mishap>,
-) {
-    // The path itself names users.
-    let route = access.routes.template(pattern, method);
+/// The path itself names users: the line has its route.
+fn line(route: &str, method: &str, status: StatusCode, took: Duration, mishap: Option<&Mishap>) {
     let elapsed_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let problem = mishap.map(|mishap| mishap.slug);
     let cause = mishap.and_then(|mishap| mishap.cause.as_deref());

@@ -12,11 +12,12 @@ use time::OffsetDateTime;
 use tracing::Instrument;
 
 use super::Tag;
+use super::backend::Backend;
 use super::body::{BATCH_BYTES_MAX, Body, SINGLE_BYTES_MAX, parse};
 use super::credentials::{NotificationsWrite, Service};
 use super::problem::{Kind, Problem, ProblemBody};
 use super::reads::Reads;
-use super::request::{Backend, Command, Key};
+use super::request::{Command, Key};
 use super::wire::CreateNotification;
 use crate::clock;
 use crate::commands::{CommandError, Done, Item};

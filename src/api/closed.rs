@@ -58,6 +58,9 @@ pub fn methods(path: &str) -> Vec<&'static str> {
 
 /// Refuses what the operation that the request was routed to does not know.
 pub fn check(request: &Request) -> Result<(), Problem> {
+    if request.uri().query().is_none_or(str::is_empty) {
+        return Ok(());
+    }
     let Some(pattern) = request.data::<PathPattern>() else { return Ok(()) };
     let path = shape(&pattern.0);
     let mut operations = OPERATIONS.iter();

@@ -1,16 +1,16 @@
 //! Credentials of a request. Every operation names in its signature which it accepts, so none can forget to ask.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
+use super::backend::Backend;
 use super::closed;
 use super::problem::Problem;
 use super::rate_limit;
-use crate::auth::{Authenticator, Denied, Principal, Scope};
+use crate::auth::{Denied, Principal, Scope};
 
 /// Which credentials an operation accepts. The document says it, too: the scopes stand beside the schemes, and
 /// [`super::document`] gives them their place.
@@ -85,7 +85,7 @@ pub async fn check(request: &Request) -> Result<Principal, Denied> {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
         _ => "",
     });
-    let authenticator = request.data::<Arc<Authenticator>>().ok_or(Denied::Missing)?;
+    let authenticator = &Backend::of(request).authenticator;
     let principal = authenticator.check(text("x-api-key"), bearer).await?;
     if let Some(standing) = authenticator.count(&principal).await {
         rate_limit::tell(standing);

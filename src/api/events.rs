@@ -1,10 +1,7 @@
 //! The log, for those who follow or audit it: events in order, their content opened.
 
-use std::sync::Arc;
-
 use cqrs_es::Aggregate;
 use poem::http::{HeaderMap, header};
-use poem::web::Data;
 use poem_openapi::param::Path;
 use poem_openapi::payload::{Json, Payload};
 use poem_openapi::{ApiResponse, Object, OpenApi, ResponseContent};
@@ -16,6 +13,7 @@ use tidings_projections::log::{Cursor, Filter, Recorded, position_at};
 use time::OffsetDateTime;
 
 use super::Tag;
+use super::backend::Backend;
 use super::credentials::{Caller, EventsRead, NotificationsRead, Service};
 use super::export::Export;
 use super::parameter::{Limit, Query};
@@ -105,7 +103,7 @@ impl Events {
     async fn list(
         &self,
         caller: Caller<Service<EventsRead>>,
-        reads: Data<&Arc<Reads>>,
+        backend: &Backend,
         headers: &HeaderMap,
         /// List what follows this cursor; from the beginning where it is left out.
         after: Query<Cursor>,
@@ -124,14 +122,15 @@ impl Events {
     ) -> Result<EventsResponse, Problem> {
         let user_id = user_id.0.map(String::from);
         let filter = Filter { user_id, aggregate_id: aggregate_id.0, event_type: r#type.0 };
-        let (after, up_to) = range(&reads, after.0, from.0, to.0).await?;
+        let reads = &backend.reads;
+        let (after, up_to) = range(reads, after.0, from.0, to.0).await?;
         if wants_lines(headers) {
             if limit.0.is_some() {
                 return Err(Problem::at(Kind::Malformed, "limit", "goes with pages, not with lines"));
             }
             let export = Export {
                 epoch: reads.history.epochs().current().number,
-                reads: Arc::clone(&reads),
+                reads: reads.clone(),
                 principal: caller.principal,
                 filter,
                 after,
@@ -142,7 +141,7 @@ impl Events {
         let limit = limit.0.map_or(LIMIT_DEFAULT, |limit| limit.0);
         let tenant = caller.principal.tenant().as_str();
         let page = reads.reader.list(&reads.pool, tenant, (after, up_to), &filter, limit).await?;
-        let events = page.events.iter().map(|event| Event::new(&reads, event)).collect();
+        let events = page.events.iter().map(|event| Event::new(reads, event)).collect();
         let page = EventPage { events, next: reads.cursor(page.next) };
         Ok(EventsResponse::Events(EventContent::Page(Json(page))))
     }
@@ -154,7 +153,7 @@ impl Events {
     async fn timeline(
         &self,
         caller: Caller<Service<NotificationsRead>>,
-        reads: Data<&Arc<Reads>>,
+        reads: &Reads,
         /// The notification.
         id: Path<String>,
     ) -> Result<Json<Timeline>, Problem> {
@@ -163,7 +162,7 @@ impl Events {
         let last = events.last().filter(|event| event.tenant == caller.principal.tenant().as_str());
         let last = last.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such notification"))?;
         let cursor = reads.cursor(last.position);
-        Ok(Json(Timeline { events: events.iter().map(|event| Event::new(&reads, event)).collect(), cursor }))
+        Ok(Json(Timeline { events: events.iter().map(|event| Event::new(reads, event)).collect(), cursor }))
     }
 }
 

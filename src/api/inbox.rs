@@ -1,8 +1,5 @@
 //! A user's inbox: its items, page by page, and its counts.
 
-use std::sync::Arc;
-
-use poem::web::Data;
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
@@ -123,7 +120,7 @@ impl Inbox {
     async fn page(
         &self,
         caller: Caller<Anyone<InboxRead>>,
-        reads: Data<&Arc<Reads>>,
+        reads: &Reads,
         /// Whose inbox.
         user_id: Path<String>,
         /// Which items; `active` where it is left out.
@@ -164,7 +161,7 @@ impl Inbox {
                 inbox::inbox_at(&reads.pool, &reads.reader, owner, position).await?.page(&query)
             }
         };
-        Ok(Json(wire_page(&reads, page)?))
+        Ok(Json(wire_page(reads, page)?))
     }
 
     /// Read the counts of an inbox
@@ -172,7 +169,7 @@ impl Inbox {
     async fn counts(
         &self,
         caller: Caller<Anyone<InboxRead>>,
-        reads: Data<&Arc<Reads>>,
+        reads: &Reads,
         /// Whose inbox.
         user_id: Path<String>,
         /// Wait until the counts hold at this position or later, for at most two seconds.

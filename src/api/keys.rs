@@ -1,9 +1,6 @@
 //! Keys of services, for whoever holds the root key: make one, list them, revoke one.
 
-use std::sync::Arc;
-
 use poem::http::HeaderMap;
-use poem::web::Data;
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::types::ToJSON;
@@ -185,7 +182,7 @@ impl Keys {
     async fn create(
         &self,
         command: Command<Root, Body<CreateApiKey>>,
-        known: Data<&auth::Keys>,
+        known: &auth::Keys,
         headers: &HeaderMap,
     ) -> Result<CreatedKeyResponse, Problem> {
         if headers.contains_key("Idempotency-Key") {
@@ -206,7 +203,7 @@ impl Keys {
     async fn list(
         &self,
         _caller: Caller<Root>,
-        reads: Data<&Arc<Reads>>,
+        reads: &Reads,
         /// Only keys of this tenant.
         tenant: Query<Tenant>,
         /// Keys of the page: 1 to 100, 20 where it is left out.
@@ -233,8 +230,8 @@ impl Keys {
     async fn revoke(
         &self,
         _caller: Caller<Root>,
-        reads: Data<&Arc<Reads>>,
-        known: Data<&auth::Keys>,
+        reads: &Reads,
+        known: &auth::Keys,
         /// The key, by its id.
         id: Path<String>,
     ) -> Result<Json<ApiKey>, Problem> {

@@ -101,7 +101,7 @@ pub async fn open_stream(
     request: &Request,
     Path(user_id): Path<String>,
     gateway: Data<&Arc<Gateway>>,
-    reads: Data<&Arc<Reads>>,
+    reads: &Reads,
 ) -> Result<Response, Problem> {
     let principal = credentials::check(request).await?;
     principal.require(Scope::InboxRead)?;

@@ -1,6 +1,7 @@
 //! The HTTP contract: parse, authorise, execute or query, answer. Wire types live here and nowhere else.
 
 mod access;
+mod backend;
 mod batch;
 mod body;
 mod bulk_marks;
@@ -47,8 +48,8 @@ use crate::gateway::Gateway;
 use crate::read_models::ReadModels;
 use crate::telemetry::metrics::Vitals;
 use access::Access;
+use backend::Backend;
 use reads::Reads;
-use request::Backend;
 
 /// What the routes serve from.
 pub struct Parts {
@@ -118,10 +119,14 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
     let socket = poem::get(live::open_socket).data(gateway.clone()).data(origins.clone());
     let stream = poem::get(live::open_stream).data(gateway.clone());
     let access = Arc::new(Access::new(&api, &gateway.metrics, &gateway.tracing));
-    let Gateway { commands, tickets, keys, authenticator, .. } = &*gateway;
-    // What every request carries is behind one pointer each: a request copies it.
-    let authenticator = authenticator.clone();
-    let backend = Backend { commands: commands.clone(), reads: reads.clone(), tickets: tickets.clone() };
+    let backend = Backend {
+        commands: gateway.commands.clone(),
+        reads,
+        tickets: gateway.tickets.clone(),
+        read_models,
+        keys: gateway.keys.clone(),
+        authenticator: gateway.authenticator.clone(),
+    };
     Route::new()
         .nest("/", api)
         .at("/docs", poem::get(docs))
@@ -132,10 +137,6 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
         .at("/health/live", poem::get(health::live))
         .at("/health/ready", poem::get(health::ready).data(readiness))
         .data(Arc::new(backend))
-        .data(reads)
-        .data(read_models)
-        .data(keys.clone())
-        .data(authenticator)
         .catch_all_error(problem::answer)
         // Every layer is a type around the one before, down to its future: boxed, they stay small enough to compile.
         .boxed()

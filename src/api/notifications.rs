@@ -1,9 +1,7 @@
 //! Single notifications: create, look at, mark, deliver, retry, cancel.
 
 use cqrs_es::Aggregate;
-use std::sync::Arc;
 
-use poem::web::Data;
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
@@ -15,13 +13,14 @@ use tidings_projections::log::Cursor;
 use tidings_projections::notification::Overview;
 
 use super::Tag;
+use super::backend::Backend;
 use super::body::{Body, CommandBody, OptionalBody};
 use super::credentials::{Anyone, Caller, InboxWrite, NotificationsRead, NotificationsWrite, Service};
 use super::notification_list::{self, NotificationPage, NotificationStatus};
 use super::parameter::{Before, Header, Limit, Query};
 use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_id};
-use super::request::{Backend, Command, Key};
+use super::request::{Command, Key};
 use super::wire::{Channel, CreateNotification, Notification, Receipt, parse_instant};
 use crate::clock;
 use crate::commands::Done;
@@ -134,7 +133,7 @@ impl Notifications {
     async fn list(
         &self,
         caller: Caller<Service<NotificationsRead>>,
-        reads: Data<&Arc<Reads>>,
+        reads: &Reads,
         /// Only those for this user.
         user_id: Query<UserId>,
         /// Only those that stand there.
@@ -154,7 +153,7 @@ impl Notifications {
             limit: limit.0.map_or(LIMIT_DEFAULT, |limit| limit.0),
         };
         reads.wait_for_deliveries(min_cursor.0).await?;
-        Ok(Json(notification_list::page(&reads, caller.principal.tenant(), &query).await?))
+        Ok(Json(notification_list::page(reads, caller.principal.tenant(), &query).await?))
     }
 
     /// Look at a notification
@@ -164,7 +163,7 @@ impl Notifications {
     async fn get(
         &self,
         caller: Caller<Service<NotificationsRead>>,
-        backend: Data<&Arc<Backend>>,
+        backend: &Backend,
         /// The notification.
         id: Path<String>,
     ) -> Result<Json<Notification>, Problem> {

@@ -1,10 +1,8 @@
 //! The read models, for operators: how far they are, who is parked, and how to build them anew.
 
-use poem::web::Data;
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use std::sync::Arc;
 
 use super::Tag;
 use super::credentials::{Caller, Root};
@@ -88,11 +86,11 @@ impl Projections {
     async fn list(
         &self,
         _caller: Caller<Root>,
-        reads: Data<&Arc<Reads>>,
-        models: Data<&ReadModels>,
+        reads: &Reads,
+        models: &ReadModels,
     ) -> Result<Json<ProjectionList>, Problem> {
         let overviews = models.overview().await?;
-        let projections = overviews.iter().map(|overview| Projection::new(&reads, overview)).collect();
+        let projections = overviews.iter().map(|overview| Projection::new(reads, overview)).collect();
         Ok(Json(ProjectionList { projections }))
     }
 
@@ -104,7 +102,7 @@ impl Projections {
     async fn rebuild(
         &self,
         command: Command<Root>,
-        models: Data<&ReadModels>,
+        models: &ReadModels,
         /// Which.
         name: Path<String>,
     ) -> Result<RebuildResponse, Problem> {
@@ -125,7 +123,7 @@ impl Projections {
     async fn redrive(
         &self,
         command: Command<Root>,
-        models: Data<&ReadModels>,
+        models: &ReadModels,
         /// Which.
         name: Path<String>,
     ) -> Result<Json<Redriven>, Problem> {

@@ -7,14 +7,14 @@ use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaRequest, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
+use super::backend::Backend;
 use super::body::{CommandBody, NoBody};
 use super::credentials::{Credentials, admit};
 use super::parameter::{Header, Parameter};
 use super::problem::{Kind, Problem};
-use super::reads::Reads;
 use super::request_id;
-use crate::auth::{Principal, Tickets};
-use crate::commands::{Commands, Context, Idempotency};
+use crate::auth::Principal;
+use crate::commands::{Context, Idempotency};
 use crate::telemetry::traces;
 
 /// Characters of an `Idempotency-Key`.
@@ -41,13 +41,6 @@ impl Parameter for IdempotencyKey {
         }
         Ok(Self(text.to_owned()))
     }
-}
-
-/// What carries commands out, and names the positions they reach.
-pub struct Backend {
-    pub commands: Arc<Commands>,
-    pub reads: Arc<Reads>,
-    pub tickets: Tickets,
 }
 
 /// A command by somebody with the credentials `C`, with the body `B`.
@@ -106,10 +99,8 @@ impl<'a, C: Credentials, B: CommandBody> ApiExtractor<'a> for Command<C, B> {
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let principal = admit::<C>(request).await?;
-        let backend = request.data::<Arc<Backend>>().cloned();
-        let backend = backend.ok_or_else(|| Problem::new(Kind::Internal, "the service is not wired"))?;
         Ok(Self {
-            backend,
+            backend: Backend::of(request).clone(),
             body: B::read(request, body).await?,
             principal,
             method: request.method().to_string(),

@@ -108,12 +108,8 @@ struct Counted {
 }
 
 impl Routes {
-    /// The template as the document spells it, for whatever was routed.
-    pub fn template(&self, pattern: Option<&str>, method: &str) -> &str {
-        &self.find(pattern, method).route
-    }
-
-    pub fn count(&self, pattern: Option<&str>, method: &str, status: u16, took: Duration) {
+    /// Counts an answer to whatever was routed, and says how the document spells its template.
+    pub fn count(&self, pattern: Option<&str>, method: &str, status: u16, took: Duration) -> &str {
         let counted = self.find(pattern, method);
         let labels = [counted.route.as_str(), counted.method.as_str()];
         let seconds = counted.seconds.get_or_init(|| self.metrics.seconds.with_label_values(&labels));
@@ -122,6 +118,7 @@ impl Routes {
         let count =
             || self.metrics.requests.with_label_values(&[labels[0], labels[1], STATUS_CLASSES[class]]);
         counted.statuses[class].get_or_init(count).inc();
+        &counted.route
     }
 
     /// A request that nobody waits for any more; what the router made of it is not known.
