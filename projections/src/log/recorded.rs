@@ -1,7 +1,7 @@
 //! An event as the log holds it: decoded once, shared by every read model of the node.
 
 use cqrs_es::persist::SerializedEvent;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tidings_domain::NotificationId;
@@ -42,16 +42,12 @@ pub enum Fact {
 impl Fact {
     /// An event as the framework serialised it a moment ago, its name still inside the payload.
     pub fn of_serialized(event: &SerializedEvent) -> Result<Self, DecodeError> {
-        let malformed = |source| DecodeError::Malformed {
-            name: event.event_type.clone(),
-            version: event.event_version.clone(),
-            source,
-        };
         let id = event.aggregate_id.parse().map_err(|_| DecodeError::Unknown {
             name: event.event_type.clone(),
             version: event.event_version.clone(),
         })?;
-        Ok(Self::Notification(id, Event::deserialize(&event.payload).map_err(malformed)?))
+        let fact = Event::decode(&event.event_type, &event.event_version, &event.payload)?;
+        Ok(Self::Notification(id, fact))
     }
 
     /// An aggregate or event this binary does not know is an error: a newer node wrote it, and skipping it
