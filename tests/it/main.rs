@@ -20,6 +20,7 @@ mod document;
 mod drills;
 mod embedded;
 mod first_minute;
+mod full_disk;
 mod generated_clients;
 mod histories;
 mod idempotency;

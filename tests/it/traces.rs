@@ -1,7 +1,7 @@
 //! Traces: one notification followed from its request to the frames on sockets, over nodes; and a collector that is away
 //! keeps nobody waiting.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -137,11 +137,14 @@ async fn a_collector_that_is_away_or_never_answers_keeps_nobody_waiting() {
         let endpoint = format!("http://{address}");
         let service = Service::start_with(&[("TIDINGS_OTLP_ENDPOINT", &endpoint)]).await;
         let (mut socket, _) = Socket::of(&service, "alice").await;
+        let began = Instant::now();
         for _ in 0..20 {
             service.create("alice").await;
             socket.event("notification.created").await;
         }
         assert_eq!(service.counts("alice").await, (20, 20));
+        // One that waited for the collector would wait for five seconds.
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         drop(socket);
         // Ends with success, and as soon as ever: the last spans are given up.
         drop(service);
