@@ -22,6 +22,7 @@ pub mod mirror;
 pub mod outgoing;
 pub mod rate_limit;
 pub mod read_models;
+pub mod redis_link;
 pub mod replay;
 pub mod telemetry;
 pub mod timers;

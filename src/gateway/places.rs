@@ -2,14 +2,13 @@
 //!
 //! A place names its node and counts for as long as the node's own key lives, so the places of a dead node come back
 //! by themselves. Open connections renew theirs and are never refused, so a Redis that lost everything learns of them
-//! again. While Redis is away the limit holds per node. Nothing waits for Redis but the joining of a connection, and
+//! again. While Redis does not serve the limit holds per node. Nothing waits for Redis but the joining of a connection, and
 //! that not long.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, Script};
+use redis::{Client, RedisError, Script};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use uuid::Uuid;
@@ -17,11 +16,10 @@ use uuid::Uuid;
 use super::frame::Close;
 use super::hub::{Hub, Owner, Tap};
 use super::pulse::HEARTBEAT;
-use crate::clock;
+use crate::redis_link::{Link, Session};
 
 /// How long a joining connection waits for Redis.
 const PATIENCE: Duration = Duration::from_millis(250);
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a node's key lives, and how often it is renewed.
 const NODE_TTL_SECONDS: u64 = 20;
 const NODE_RENEWED_EVERY: Duration = Duration::from_secs(6);
@@ -42,22 +40,12 @@ pub struct Places {
 struct Shared {
     limit: usize,
     admit: Script,
-    /// There while Redis is.
-    redis: Mutex<Option<Redis>>,
+    link: Link,
     left: mpsc::UnboundedSender<(Arc<Owner>, Uuid)>,
-}
-
-/// A connection to Redis, and the name under which the node is known there. It is a new one for each: what could not be
-/// given back while Redis was away is then forgotten with the old.
-#[derive(Clone)]
-struct Redis {
-    connection: MultiplexedConnection,
-    node: Arc<str>,
 }
 
 /// The upkeep of the places: one task per node.
 pub struct Keeper {
-    client: Client,
     hub: Hub,
     places: Places,
     left: mpsc::UnboundedReceiver<(Arc<Owner>, Uuid)>,
@@ -86,12 +74,12 @@ impl Places {
             shared: Arc::new(Shared {
                 limit,
                 admit: Script::new(include_str!("admit.lua")),
-                redis: Mutex::default(),
+                link: Link::new(client, "limits of connections"),
                 left: sender,
             }),
         };
         let keep = Script::new(include_str!("keep.lua"));
-        (places.clone(), Keeper { client, hub, places, left, keep })
+        (places.clone(), Keeper { hub, places, left, keep })
     }
 
     /// A place for the connection of the tap; `goes_on_from` is one that it replaces.
@@ -113,38 +101,23 @@ impl Places {
 
     /// What Redis says; `None` if it says nothing.
     async fn admit(&self, place: &Place, goes_on_from: Option<Uuid>) -> Option<bool> {
-        let Redis { mut connection, node } = self.shared.redis().clone()?;
-        let mut call = self.shared.admit.key(key(&place.owner));
-        call.arg(NODES).arg(&*node).arg(NODE_TTL_SECONDS).arg(name(place.connection));
-        call.arg(goes_on_from.map_or_else(String::new, name)).arg(self.shared.limit).arg(PLACES_TTL_SECONDS);
-        match call.invoke_async(&mut connection).await {
-            Ok(admitted) => Some(admitted),
-            Err(error) => {
-                self.shared.lose(&error);
-                None
-            }
-        }
+        let Shared { limit, admit, link, .. } = &*self.shared;
+        let mut call = admit.key(key(&place.owner));
+        let task = async |session: &mut Session| {
+            call.arg(NODES).arg(name_of_node(session)).arg(NODE_TTL_SECONDS).arg(name(place.connection));
+            call.arg(goes_on_from.map_or_else(String::new, name)).arg(*limit).arg(PLACES_TTL_SECONDS);
+            call.invoke_async(&mut session.connection).await
+        };
+        link.with(task).await
     }
 
     /// Gives back whatever places the node still has. Nothing may join or be renewed any more.
     pub async fn leave(&self) {
-        let Some(Redis { mut connection, node }) = self.shared.redis().take() else { return };
-        let gone = redis::cmd("DEL").arg(key_of_node(&node)).exec_async(&mut connection).await;
-        if let Err(error) = gone {
-            tracing::debug!(%error, "the node's places are left to expire");
-        }
-    }
-}
-
-impl Shared {
-    fn redis(&self) -> MutexGuard<'_, Option<Redis>> {
-        self.redis.lock().expect("no code panics while it holds a connection")
-    }
-
-    fn lose(&self, error: &RedisError) {
-        if self.redis().take().is_some() {
-            tracing::warn!(%error, "Redis is away: the limit of connections holds per node");
-        }
+        // Where that fails they are left to expire.
+        let gone = async |session: &mut Session| {
+            redis::cmd("DEL").arg(key_of_node(session)).exec_async(&mut session.connection).await
+        };
+        self.shared.link.with(gone).await;
     }
 }
 
@@ -155,59 +128,46 @@ impl Keeper {
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heartbeat = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut reconnect = tokio::time::interval(Duration::from_secs(1));
-        reconnect.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut left = Vec::new();
         loop {
-            let connected = self.places.shared.redis().is_some();
+            let connected = self.link().session().is_some();
             // What has left is taken out in the order in which it came in: a renewal that began before is over.
-            let step = tokio::select! {
+            tokio::select! {
                 _ = self.left.recv_many(&mut left, AT_ONCE) => self.remove(&mut left).await,
-                _ = renewal.tick(), if connected => self.renew().await,
+                _ = renewal.tick(), if connected => self.link().with(renew).await.unwrap_or_default(),
                 _ = heartbeat.tick(), if connected => self.keep_all().await,
-                _ = reconnect.tick(), if !connected => self.connect().await,
-            };
-            if let Err(error) = step {
-                self.places.shared.lose(&error);
+                () = self.places.shared.link.due() => self.connect().await,
             }
         }
     }
 
+    fn link(&self) -> &Link {
+        &self.places.shared.link
+    }
+
     /// A new connection may be one to a Redis that knows nothing.
-    async fn connect(&self) -> Result<(), RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(RESPONSE_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        let node = format!("nod_{}", clock::new_uuid().simple()).into();
-        *self.places.shared.redis() = Some(Redis { connection, node });
-        self.renew().await?;
-        self.keep_all().await
-    }
-
-    async fn renew(&self) -> Result<(), RedisError> {
-        let Some(Redis { mut connection, node }) = self.redis() else { return Ok(()) };
-        let mut set = redis::cmd("SET");
-        set.arg(key_of_node(&node)).arg("").arg("EX").arg(NODE_TTL_SECONDS);
-        set.exec_async(&mut connection).await
-    }
-
-    fn redis(&self) -> Option<Redis> {
-        self.places.shared.redis().clone()
+    async fn connect(&self) {
+        if self.link().connect(renew).await {
+            self.keep_all().await;
+        }
     }
 
     /// Renews the place of every connection there is, some at a time.
-    async fn keep_all(&self) -> Result<(), RedisError> {
-        let Some(Redis { mut connection, node }) = self.redis() else { return Ok(()) };
-        self.keep.load_async(&mut connection).await?;
+    async fn keep_all(&self) {
+        self.link().with(async |session| self.keep_all_in(session).await).await;
+    }
+
+    async fn keep_all_in(&self, session: &mut Session) -> Result<(), RedisError> {
+        let node = name_of_node(session);
+        self.keep.load_async(&mut session.connection).await?;
         for owners in self.hub.owners().chunks(AT_ONCE) {
             let open = self.hub.connections_of(owners);
             let mut pipeline = redis::pipe();
             for (owner, one) in &open {
                 let call = pipeline.cmd("EVALSHA").arg(self.keep.get_hash()).arg(1).arg(key(owner));
-                call.arg(name(*one)).arg(&*node).arg(PLACES_TTL_SECONDS);
+                call.arg(name(*one)).arg(&node).arg(PLACES_TTL_SECONDS);
             }
-            let kept: Vec<bool> = pipeline.query_async(&mut connection).await?;
+            let kept: Vec<bool> = pipeline.query_async(&mut session.connection).await?;
             for ((owner, one), _) in open.iter().zip(kept).filter(|(_, kept)| !kept) {
                 self.hub.replace(owner, *one);
             }
@@ -215,14 +175,20 @@ impl Keeper {
         Ok(())
     }
 
-    async fn remove(&self, left: &mut Vec<(Arc<Owner>, Uuid)>) -> Result<(), RedisError> {
+    async fn remove(&self, left: &mut Vec<(Arc<Owner>, Uuid)>) {
         let mut pipeline = redis::pipe();
         for (owner, connection) in left.drain(..) {
             pipeline.hdel(key(&owner), name(connection)).ignore();
         }
-        let Some(Redis { mut connection, .. }) = self.redis() else { return Ok(()) };
-        pipeline.exec_async(&mut connection).await
+        self.link().with(async |session| pipeline.exec_async(&mut session.connection).await).await;
     }
+}
+
+/// Writes the node's key anew.
+async fn renew(session: &mut Session) -> Result<(), RedisError> {
+    let mut set = redis::cmd("SET");
+    set.arg(key_of_node(session)).arg("").arg("EX").arg(NODE_TTL_SECONDS);
+    set.exec_async(&mut session.connection).await
 }
 
 /// As `welcome` names a connection.
@@ -230,8 +196,14 @@ pub fn name(connection: Uuid) -> String {
     format!("con_{}", connection.simple())
 }
 
-fn key_of_node(node: &str) -> String {
-    format!("{NODES}{node}")
+/// How the node is known in Redis. It is a new name for each connection: what could not be given back while Redis did not
+/// serve is then forgotten with the old.
+fn name_of_node(session: &Session) -> String {
+    format!("nod_{}", session.id.simple())
+}
+
+fn key_of_node(session: &Session) -> String {
+    format!("{NODES}{}", name_of_node(session))
 }
 
 /// Lengths go first, so that no two users share a key whatever their names contain.

@@ -1,5 +1,5 @@
-//! How many requests a key may make: a bucket in Redis that all nodes take from, and one on each node for when Redis is
-//! away.
+//! How many requests a key may make: a bucket in Redis that all nodes take from, and one on each node for when Redis does
+//! not serve.
 //!
 //! The invariant: a request never waits longer than `PATIENCE` for this, and an outage of Redis never refuses what the
 //! limit allows. The node's own bucket follows the shared one, so an outage does not fill it either: it allows each node at most what
@@ -12,20 +12,20 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, Script};
-use tokio::time::{Instant, MissedTickBehavior};
+use redis::{Client, RedisError, Script};
+use tokio::time::Instant;
 
 use self::bucket::Bucket;
 pub use self::bucket::{Rate, Standing};
-use crate::telemetry::Trouble;
+use crate::redis_link::{Link, Session};
 
 /// How long a request waits for Redis. The next ones do not: Redis is left alone until it answers again.
 const PATIENCE: Duration = Duration::from_millis(50);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const CONNECT_EVERY: Duration = Duration::from_secs(1);
 /// The braces keep all keys in one slot of a cluster.
 const BUCKETS: &str = "tidings:{limit}:";
+/// The bucket by which a connection shows that it can take: of no key, and forgotten in two seconds.
+const PROBE: &str = "probe";
+const PROBE_RATE: Rate = Rate { per_second: 1, burst: 1 };
 
 /// The limit of one key, with this node's bucket.
 #[derive(Debug)]
@@ -72,100 +72,58 @@ impl Local {
 /// Counts requests.
 #[derive(Clone)]
 pub struct RateLimits {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    take: Script,
-    /// There while Redis is.
-    redis: Mutex<Option<MultiplexedConnection>>,
+    take: Arc<Script>,
+    link: Link,
 }
 
 /// Looks after the connection: one task per node.
 pub struct Connector {
-    client: Client,
     limits: RateLimits,
 }
 
 impl RateLimits {
     pub fn new(client: Client) -> (Self, Connector) {
-        let take = Script::new(include_str!("take.lua"));
-        let limits = Self { shared: Arc::new(Shared { take, redis: Mutex::default() }) };
-        (limits.clone(), Connector { client, limits })
+        let take = Arc::new(Script::new(include_str!("take.lua")));
+        let limits = Self { take, link: Link::new(client, "limits of keys") };
+        (limits.clone(), Connector { limits })
     }
 
     /// Counts one request of the key `id`.
     pub async fn take(&self, id: &str, limit: &Limit) -> Standing {
-        match tokio::time::timeout(PATIENCE, self.take_shared(id, limit.rate)).await {
-            Ok(Some(standing)) => {
+        let Some(mut session) = self.link.session() else { return limit.take() };
+        match tokio::time::timeout(PATIENCE, self.take_shared(&mut session, id, limit.rate)).await {
+            Ok(Ok(standing)) => {
                 limit.follow(&standing);
                 return standing;
             }
-            Ok(None) => {}
-            Err(_) => self.lose(&"it does not answer"),
+            Ok(Err(error)) => self.link.lose(&session, &error),
+            Err(_) => self.link.lose(&session, &"it does not answer"),
         }
         limit.take()
     }
 
-    /// What Redis says; `None` if it says nothing.
-    async fn take_shared(&self, id: &str, rate: Rate) -> Option<Standing> {
-        let mut redis = self.redis().clone()?;
-        let mut call = self.shared.take.key(format!("{BUCKETS}{id}"));
+    async fn take_shared(&self, session: &mut Session, id: &str, rate: Rate) -> Result<Standing, RedisError> {
+        let mut call = self.take.key(format!("{BUCKETS}{id}"));
         call.arg(rate.per_second).arg(rate.burst);
-        match call.invoke_async(&mut redis).await {
-            Ok((admitted, level)) => Some(Standing { rate, admitted, level }),
-            Err(error) => {
-                self.lose(&error);
-                None
-            }
-        }
-    }
-
-    fn redis(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
-        self.shared.redis.lock().expect("no code panics while it holds a connection")
-    }
-
-    /// One slow answer is no news yet: whether Redis is away is found by those who reconnect.
-    fn lose(&self, error: &dyn std::fmt::Display) {
-        if self.redis().take().is_some() {
-            tracing::debug!(%error, "the limits of keys are counted here until Redis answers");
-        }
+        let (admitted, level) = call.invoke_async(&mut session.connection).await?;
+        Ok(Standing { rate, admitted, level })
     }
 }
 
 impl Connector {
     /// Runs until the task is aborted.
     pub async fn run(self) {
-        let mut every = tokio::time::interval(CONNECT_EVERY);
-        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut trouble = Trouble::default();
         loop {
-            every.tick().await;
-            if self.limits.redis().is_some() {
-                continue;
-            }
-            match self.connect().await {
-                Ok(redis) => {
-                    *self.limits.redis() = Some(redis);
-                    if trouble.ends() {
-                        tracing::info!("limits of keys hold over all nodes again");
-                    }
-                }
-                Err(error) if trouble.begins() => {
-                    tracing::warn!(%error, "Redis is away: limits of keys hold per node");
-                }
-                Err(_) => {}
-            }
+            self.limits.link.due().await;
+            self.connect().await;
         }
     }
 
-    /// A connection to a Redis that answers; one that hangs accepts connections, too.
-    async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(CONNECT_TIMEOUT));
-        let mut redis = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        redis::cmd("PING").exec_async(&mut redis).await?;
-        Ok(redis)
+    async fn connect(&self) -> bool {
+        let limits = &self.limits;
+        limits
+            .link
+            .connect(async |session| limits.take_shared(session, PROBE, PROBE_RATE).await.map(drop))
+            .await
     }
 }

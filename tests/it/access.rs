@@ -236,6 +236,7 @@ async fn callers(service: &Service) -> Vec<Caller> {
     service.revoke(&revoked).await;
     add("a revoked key", by_key(revoked.secret), Who::Nobody);
     add("a key's id", by_key(revoked.id), Who::Nobody);
+    add("an expired key", by_key(expired_key(service).await), Who::Nobody);
     let expired = json!({"sub": "alice", "exp": LONG_AGO});
     add("an expired token", by_token(signed(&service.jwt_secret(), &expired)), Who::Nobody);
     for scope in SCOPES.into_iter().chain(["admin"]) {
@@ -253,6 +254,16 @@ async fn callers(service: &Service) -> Vec<Caller> {
     add("another tenant's Alice", by_token(service.token_of("acme", "alice")), Who::Namesake);
     add("the root key", by_key(service.root_key()), Who::Root);
     callers
+}
+
+/// One that was good for an hour, and may do everything. The service does not make it as it is by now.
+async fn expired_key(service: &Service) -> String {
+    let secret = format!("tdg_{}", "E".repeat(43));
+    let made = "INSERT INTO api_keys (id, tenant, name, sha256, hint, scopes, created_at, expires_at)
+                VALUES (gen_random_uuid(), 'default', 'over', sha256(convert_to($1, 'UTF8')), '', '{admin}',
+                        now() - interval '2 hours', now() - interval '1 hour')";
+    sqlx::query(made).bind(&secret).execute(&mut service.sql().await).await.unwrap();
+    secret
 }
 
 /// The same inbox as it was, and live: what the document says of them in words.

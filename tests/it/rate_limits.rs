@@ -107,8 +107,10 @@ async fn what_is_refused_is_not_done_and_what_is_wrong_counts() {
 
 #[tokio::test]
 async fn a_batch_a_socket_a_stream_and_a_refusal_count_one() {
-    let service = Service::start().await;
+    // The node counts alone and to the last one; Redis may take longer than it waits.
+    let service = Service::start_with(&[("TIDINGS_REDIS_URL", "redis://127.0.0.1:1")]).await;
     let key = limited(&service, 1, Some(1_000)).await;
+    let began = Instant::now();
     let before = left(&ask(&service, &key).await);
     let batch = json!({"notifications": vec![note("alice"); 50]});
     let answer = service.send(service.by(&key, "POST", "/v1/notifications/batch").json(&batch)).await;
@@ -120,7 +122,8 @@ async fn a_batch_a_socket_a_stream_and_a_refusal_count_one() {
         assert!(service.send(unknown).await.header("ratelimit").is_some(), "also of what went wrong");
     }
     let after = left(&ask(&service, &key).await);
-    assert!(before - after <= 24 && before - after >= 4, "{before} {after}: some have come back meanwhile");
+    let came_back = began.elapsed().as_secs() as u32 + 1;
+    assert!((24 - came_back.min(23)..=24).contains(&(before - after)), "{before} {after} {came_back}");
 }
 
 #[tokio::test]
@@ -171,12 +174,20 @@ async fn nodes_share_a_limit_and_each_keeps_it_alone_while_redis_is_away() {
     let first = Service::start_with(&[("TIDINGS_REDIS_URL", &redis.url())]).await;
     let second = first.another_node().await;
     shared(&first, &second, &first).await;
-    let began = Instant::now();
-    let key = limited(&first, 1, Some(40)).await;
-    let admitted = admitted_by(&[&first, &second], &key).await;
-    let came_back = began.elapsed().as_secs() + 1;
-    // Two buckets would give 80. An answer that takes Redis too long is counted by the node, and may be counted twice.
-    assert!((30..=60 + came_back).contains(&admitted), "{admitted}, {came_back}");
+    // Two buckets would give 80 each time. Where an answer takes Redis too long, as on a busy machine, it is counted by the
+    // node as well and says nothing of what they share.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let began = Instant::now();
+        let key = limited(&first, 1, Some(40)).await;
+        let admitted = admitted_by(&[&first, &second], &key).await;
+        let came_back = began.elapsed().as_secs() + 1;
+        if (40..=40 + came_back).contains(&admitted) {
+            break;
+        }
+        assert!(admitted <= 80 + 2 * came_back, "more than without Redis: {admitted}, {came_back}");
+        assert!(Instant::now() < deadline, "the limit is never shared: {admitted}, {came_back}");
+    }
 
     // Nothing is refused that the limit allows, and the limit holds.
     let unused = limited(&first, 1, Some(40)).await;

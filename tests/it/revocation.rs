@@ -9,8 +9,30 @@ use crate::support::{ApiKey, PATIENCE, Service, Socket, Sse, note};
 
 const REVOKED: u16 = 4503;
 const INBOX: &str = "/v1/users/alice/inbox";
-/// What is promised, on a machine that is busy with other tests.
+/// What is promised.
 const SOON: Duration = Duration::from_secs(1);
+/// What lies between a revocation and its last effect, at most: a notification, a reading, a frame.
+const STEPS: u32 = 3;
+
+/// Waits for what is promised to be soon. What a machine that is busy with other tests adds to each step is measured by
+/// requests to the same node meanwhile.
+async fn soon<T>(service: &Service, effect: impl Future<Output = T>) -> T {
+    let (began, mut slowest) = (Instant::now(), Duration::ZERO);
+    let mut effect = std::pin::pin!(effect);
+    loop {
+        let asked = Instant::now();
+        let effect = tokio::select! {
+            effect = &mut effect => Some(effect),
+            answer = service.get(INBOX) => { answer.expect(200); None },
+        };
+        slowest = slowest.max(asked.elapsed());
+        if let Some(effect) = effect {
+            let took = began.elapsed();
+            assert!(took < SOON + STEPS * slowest, "{took:?}, where a request took up to {slowest:?}");
+            return effect;
+        }
+    }
+}
 
 async fn status(service: &Service, key: &ApiKey) -> u16 {
     service.send(service.by(key, "GET", INBOX)).await.status
@@ -67,12 +89,13 @@ async fn a_revoked_key_ends_on_every_node_within_a_second_with_all_it_opened() {
     let unused = service.send(unused).await.expect(201).text("ticket");
 
     let revoked = service.revoke(&key).await.json();
-    let since = Instant::now();
-    assert_eq!(status(&service, &key).await, 401, "at once where it was revoked");
-    here.expect_end().await;
-    there.expect_end().await;
-    assert_eq!(status(&other, &key).await, 401);
-    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+    let everywhere = async {
+        assert_eq!(status(&service, &key).await, 401, "at once where it was revoked");
+        here.expect_end().await;
+        there.expect_end().await;
+        assert_eq!(status(&other, &key).await, 401);
+    };
+    soon(&other, everywhere).await;
     let socket = Socket::open(&other, "user_id=alice", &[("x-api-key", &key.secret)]).await.unwrap();
     assert_eq!(socket.end().await, Ok(4500));
     let socket = Socket::open(&other, &format!("ticket={unused}"), &[]).await.unwrap();
@@ -145,9 +168,7 @@ async fn a_revocation_reaches_a_node_that_was_not_notified() {
     )
     .await
     .unwrap();
-    let since = Instant::now();
-    assert_eq!(socket.end().await, Ok(REVOKED));
-    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+    assert_eq!(soon(&service, socket.end()).await, Ok(REVOKED));
     assert_eq!(status(&service, &key).await, 401);
 }
 

@@ -1,7 +1,11 @@
 //! Stores that are not as they should be: one clear line, and nothing half-done.
 
+use std::time::Instant;
+
+use serde_json::json;
+
 use crate::outage::redis_server::Redis;
-use crate::support::{Ended, Service, position, run_to_end};
+use crate::support::{Ended, PATIENCE, Service, position, run_to_end};
 
 #[tokio::test]
 async fn a_database_of_a_newer_version_is_left_alone() {
@@ -43,4 +47,46 @@ async fn a_redis_that_evicts_is_named_in_the_log() {
     let text = std::fs::read_to_string(&log).unwrap();
     let lines: Vec<&str> = text.lines().filter(|line| line.contains("maxmemory-policy")).collect();
     assert!(lines.len() == 1 && lines[0].contains("allkeys-lru"), "{text}");
+}
+
+#[tokio::test]
+async fn a_redis_that_is_full_is_told_as_that_and_limits_hold_per_node_until_it_has_room() {
+    let redis = Redis::start();
+    let mut connection = redis.connect().await;
+    let mut memory = async |bytes: u64| {
+        let mut set = redis::cmd("CONFIG");
+        set.arg(&["SET", "maxmemory"]).arg(bytes).exec_async(&mut connection).await.unwrap();
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let settings = [("TIDINGS_REDIS_URL", redis.url()), ("TIDINGS_LOG_LEVEL", "info,sqlx=error".into())];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let service = Service::start_logging(&settings, Some(&log)).await;
+    let body =
+        json!({"name": "n", "scopes": ["admin"], "requests_per_second": 1_000_000, "burst": 1_000_000});
+    let key = service.key_with(body).await;
+    // Asks for places and for requests until both have been told.
+    let told = async |line: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            service.send(service.by(&key, "GET", "/v1/users/alice/inbox")).await.expect(200);
+            service.socket_by(&key, "alice").await;
+            let text = std::fs::read_to_string(&log).unwrap();
+            if ["limits of keys", "limits of connections"]
+                .iter()
+                .all(|it| text.contains(&format!("{it} {line}")))
+            {
+                return text;
+            }
+            assert!(Instant::now() < deadline, "{text}");
+        }
+    };
+    memory(1).await;
+    told("hold per node").await;
+    memory(0).await;
+    let text = told("hold over all nodes again").await;
+    let count = |part: &str| text.matches(part).count();
+    assert_eq!(count("Redis is full: limits of keys hold per node"), 1, "{text}");
+    assert_eq!(count("Redis is full: limits of connections hold per node"), 1, "{text}");
+    assert!(count("Redis is away") == 0 && count("Redis refuses") == 0, "{text}");
 }
