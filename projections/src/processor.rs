@@ -37,7 +37,7 @@ impl Pace {
     /// Somebody watches. A transaction costs about as much as thirty events, so under load it waits for a few more;
     /// large batches are worth theirs already.
     pub fn prompt() -> Self {
-        Self { batch_events_max: 500, busy_batch_events: 24..200, breath: Duration::from_millis(8) }
+        Self { batch_events_max: 500, busy_batch_events: 40..200, breath: Duration::from_millis(5) }
     }
 
     /// Nobody waits for single events: they are taken in handfuls.
