@@ -114,7 +114,9 @@ pub async fn account<E: Endpoint<Output = Response>>(
     let (mut in_flight, began) = (InFlight::new(&access.routes, &request), Instant::now());
     let traceparent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
     let span = access.tracing.enter("request", traceparent);
-    let response = traces::scope(span.as_ref().map(Span::trace), next.call(request)).await?;
+    // Boxed: it holds all that is below, and each step here would copy it.
+    let serve = Box::pin(next.call(request));
+    let response = traces::scope(span.as_ref().map(Span::trace), serve).await?;
     in_flight.answered = true;
     let method = &in_flight.method;
     let (took, status) = (began.elapsed(), response.status());

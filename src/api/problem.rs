@@ -331,7 +331,7 @@ impl From<AppendError> for Problem {
             AppendError::Expired | AppendError::DatabaseBehind => Self::unavailable(&error),
             AppendError::OutcomeUnknown => Self::new(
                 Kind::OutcomeUnknown,
-                "the database was lost before it answered; repeat the request with the same Idempotency-Key",
+                "the database gave no answer, so it may be done or not; repeat the request with the same Idempotency-Key",
             ),
             AppendError::Refused(_) => Self::internal(&error),
         }

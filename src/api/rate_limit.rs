@@ -26,7 +26,8 @@ pub fn tell(standing: Standing) {
 /// Serves a request, and shows what was told meanwhile.
 pub async fn show<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> poem::Result<Response> {
     let serve = async {
-        let mut response = next.call(request).await?;
+        // Boxed: it holds all that is below, and each step here would copy it.
+        let mut response = Box::pin(next.call(request)).await?;
         if let Some(standing) = STANDING.with(Cell::take) {
             put(&mut response, &standing);
         }

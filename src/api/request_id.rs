@@ -35,7 +35,9 @@ pub async fn identify<E: Endpoint<Output = Response>>(
     request: Request,
 ) -> poem::Result<Response> {
     let id = given(&request).unwrap_or_else(fresh);
-    let mut response = CURRENT.scope(id.clone(), next.call(request)).instrument(span(&id)).await?;
+    // Boxed: it holds all that is below, and each step here would copy it.
+    let serve = Box::pin(next.call(request));
+    let mut response = CURRENT.scope(id.clone(), serve).instrument(span(&id)).await?;
     response.headers_mut().insert(NAME, id);
     Ok(response)
 }
