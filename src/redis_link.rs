@@ -1,21 +1,22 @@
 //! The way to what nodes count together in Redis: one connection that all share, which is there for as long as Redis serves.
 //!
-//! The invariant: nobody waits for it. Whoever finds that Redis does not serve gives the connection up, and all count for
-//! their node alone until a new one has shown that it can do what it is for: a Redis that is full answers, and still takes
-//! nothing. What is wrong is said once when it begins or becomes something else, and once that it is over.
+//! The invariant: whoever waits for it says how long, and the first who waits in vain gives the connection up for all. They
+//! count for their node alone until a new one has shown that it can do what it is for, and as fast: a Redis that is full
+//! answers, and still takes nothing. What is wrong is said once when it begins or becomes something else, and once that it
+//! is over.
 
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, io};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
 use crate::clock;
 
-/// For a connection, and for each answer.
+/// For a connection, and for each answer that nobody waits for.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// From one try to the next.
 const TRY_EVERY: Duration = Duration::from_secs(1);
@@ -26,6 +27,8 @@ pub struct Session {
     pub connection: MultiplexedConnection,
     /// No two have the same.
     pub id: Uuid,
+    /// The last one that was everybody's, which this one takes the place of.
+    pub before: Option<Uuid>,
 }
 
 /// Why Redis does not serve.
@@ -73,6 +76,8 @@ pub struct Link {
 
 struct State {
     session: Option<Session>,
+    /// Of the last session, lost or not.
+    last: Option<Uuid>,
     try_at: Instant,
     /// The one that was told.
     fault: Option<Fault>,
@@ -81,7 +86,7 @@ struct State {
 impl Link {
     /// There is no connection yet. `limits` is what is counted with it, as the log is to name it.
     pub fn new(client: Client, limits: &'static str) -> Self {
-        let state = State { session: None, try_at: Instant::now(), fault: None };
+        let state = State { session: None, last: None, try_at: Instant::now(), fault: None };
         Self { client, limits, state: watch::Sender::new(state) }
     }
 
@@ -91,7 +96,7 @@ impl Link {
     }
 
     /// Gives a connection up. What is wrong is found by whoever makes the next: one slow answer is no news yet.
-    pub fn lose(&self, session: &Session, error: &dyn fmt::Display) {
+    fn lose(&self, session: &Session, error: &dyn fmt::Display) {
         let lost = self.state.send_if_modified(|state| {
             let is_current = state.session.as_ref().is_some_and(|current| current.id == session.id);
             state.session.take_if(|_| is_current).is_some()
@@ -125,6 +130,7 @@ impl Link {
             state.try_at = Instant::now() + TRY_EVERY;
             told = std::mem::replace(&mut state.fault, fault);
             state.session = tried.as_ref().ok().cloned();
+            state.last = state.session.as_ref().map(|session| session.id).or(state.last);
         });
         let limits = self.limits;
         match (&tried, fault) {
@@ -145,8 +151,18 @@ impl Link {
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(Some(TIMEOUT));
         let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        let mut session = Session { connection, id: clock::new_uuid() };
+        let before = self.state.borrow().last;
+        let mut session = Session { connection, id: clock::new_uuid(), before };
         probe(&mut session).await?;
         Ok(session)
     }
+}
+
+/// Waits for an answer, and no longer than that. A Redis that needs more counts as away.
+pub async fn in_time<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, RedisError>>,
+) -> Result<T, RedisError> {
+    let too_slow = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer in time").into());
+    timeout(patience, answer).await.unwrap_or_else(too_slow)
 }

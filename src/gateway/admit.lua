@@ -7,6 +7,9 @@
 -- returns 1 or 0
 local places, nodes, node = KEYS[1], ARGV[1], ARGV[2]
 redis.call('SET', nodes .. node, '', 'EX', ARGV[3])
+-- What somebody else wrote there must not keep everybody from being counted.
+local kind = redis.call('TYPE', places).ok
+if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', places) end
 local taken, from, alive = 0, ARGV[5], {}
 local entries = redis.call('HGETALL', places)
 local goes_on = false

@@ -2,8 +2,8 @@
 //!
 //! A place names its node and counts for as long as the node's own key lives, so the places of a dead node come back
 //! by themselves. Open connections renew theirs and are never refused, so a Redis that lost everything learns of them
-//! again. While Redis does not serve the limit holds per node. Nothing waits for Redis but the joining of a connection, and
-//! that not long.
+//! again. While Redis does not serve the limit holds per node, and what leaves meanwhile has left when it serves again.
+//! Nothing waits for Redis but the joining of a connection, and that not long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::frame::Close;
 use super::hub::{Hub, Owner, Tap};
 use super::pulse::HEARTBEAT;
-use crate::redis_link::{Link, Session};
+use crate::redis_link::{Link, Session, in_time};
 
 /// How long a joining connection waits for Redis.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -86,11 +86,8 @@ impl Places {
     pub async fn take(&self, tap: &Tap, goes_on_from: Option<Uuid>) -> Result<Place, Close> {
         // Made first: a call that was given up may still take a place, which is given back behind it.
         let place = Place { places: self.clone(), owner: tap.owner().clone(), connection: tap.connection() };
-        let admitted = match tokio::time::timeout(PATIENCE, self.admit(&place, goes_on_from)).await {
-            Ok(Some(admitted)) => admitted,
-            Ok(None) | Err(_) => tap.rank(goes_on_from) < self.shared.limit,
-        };
-        if !admitted {
+        let admitted = self.admit(&place, goes_on_from).await;
+        if !admitted.unwrap_or_else(|| tap.rank(goes_on_from) < self.shared.limit) {
             return Err(Close::TooManyConnections);
         }
         if let Some(replaced) = goes_on_from {
@@ -104,9 +101,9 @@ impl Places {
         let Shared { limit, admit, link, .. } = &*self.shared;
         let mut call = admit.key(key(&place.owner));
         let task = async |session: &mut Session| {
-            call.arg(NODES).arg(name_of_node(session)).arg(NODE_TTL_SECONDS).arg(name(place.connection));
+            call.arg(NODES).arg(name_of_node(session.id)).arg(NODE_TTL_SECONDS).arg(name(place.connection));
             call.arg(goes_on_from.map_or_else(String::new, name)).arg(*limit).arg(PLACES_TTL_SECONDS);
-            call.invoke_async(&mut session.connection).await
+            in_time(PATIENCE, call.invoke_async(&mut session.connection)).await
         };
         link.with(task).await
     }
@@ -114,9 +111,7 @@ impl Places {
     /// Gives back whatever places the node still has. Nothing may join or be renewed any more.
     pub async fn leave(&self) {
         // Where that fails they are left to expire.
-        let gone = async |session: &mut Session| {
-            redis::cmd("DEL").arg(key_of_node(session)).exec_async(&mut session.connection).await
-        };
+        let gone = async |session: &mut Session| forget(session, session.id).await;
         self.shared.link.with(gone).await;
     }
 }
@@ -145,10 +140,21 @@ impl Keeper {
         &self.places.shared.link
     }
 
-    /// A new connection may be one to a Redis that knows nothing.
     async fn connect(&self) {
-        if self.link().connect(renew).await {
+        if self.link().connect(async |session| self.begin(session).await).await {
+            // Those who joined meanwhile counted for this node alone.
             self.keep_all().await;
+        }
+    }
+
+    /// Does on a new connection all that is done with one: it may be one to a Redis that knows nothing, or allows less.
+    async fn begin(&self, session: &mut Session) -> Result<(), RedisError> {
+        in_time(PATIENCE, renew(session)).await?;
+        self.keep_all_in(session).await?;
+        // All that are open have moved. What is still there has left.
+        match session.before {
+            Some(before) => forget(session, before).await,
+            None => Ok(()),
         }
     }
 
@@ -158,7 +164,7 @@ impl Keeper {
     }
 
     async fn keep_all_in(&self, session: &mut Session) -> Result<(), RedisError> {
-        let node = name_of_node(session);
+        let node = name_of_node(session.id);
         self.keep.load_async(&mut session.connection).await?;
         for owners in self.hub.owners().chunks(AT_ONCE) {
             let open = self.hub.connections_of(owners);
@@ -187,8 +193,13 @@ impl Keeper {
 /// Writes the node's key anew.
 async fn renew(session: &mut Session) -> Result<(), RedisError> {
     let mut set = redis::cmd("SET");
-    set.arg(key_of_node(session)).arg("").arg("EX").arg(NODE_TTL_SECONDS);
+    set.arg(key_of_node(session.id)).arg("").arg("EX").arg(NODE_TTL_SECONDS);
     set.exec_async(&mut session.connection).await
+}
+
+/// Gives back all the places that the node has taken by that session.
+async fn forget(session: &mut Session, id: Uuid) -> Result<(), RedisError> {
+    redis::cmd("DEL").arg(key_of_node(id)).exec_async(&mut session.connection).await
 }
 
 /// As `welcome` names a connection.
@@ -198,11 +209,11 @@ pub fn name(connection: Uuid) -> String {
 
 /// How the node is known in Redis. It is a new name for each connection: what could not be given back while Redis did not
 /// serve is then forgotten with the old.
-fn name_of_node(session: &Session) -> String {
-    format!("nod_{}", session.id.simple())
+fn name_of_node(session: Uuid) -> String {
+    format!("nod_{}", session.simple())
 }
 
-fn key_of_node(session: &Session) -> String {
+fn key_of_node(session: Uuid) -> String {
     format!("{NODES}{}", name_of_node(session))
 }
 

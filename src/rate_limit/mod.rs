@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use self::bucket::Bucket;
 pub use self::bucket::{Rate, Standing};
-use crate::redis_link::{Link, Session};
+use crate::redis_link::{Link, Session, in_time};
 
-/// How long a request waits for Redis. The next ones do not: Redis is left alone until it answers again.
+/// How long a request waits for Redis. The next ones do not: Redis is left alone until it answers again, and in this time.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// The braces keep all keys in one slot of a cluster.
 const BUCKETS: &str = "tidings:{limit}:";
@@ -90,22 +90,20 @@ impl RateLimits {
 
     /// Counts one request of the key `id`.
     pub async fn take(&self, id: &str, limit: &Limit) -> Standing {
-        let Some(mut session) = self.link.session() else { return limit.take() };
-        match tokio::time::timeout(PATIENCE, self.take_shared(&mut session, id, limit.rate)).await {
-            Ok(Ok(standing)) => {
+        let taken = self.link.with(async |session| self.take_shared(session, id, limit.rate).await).await;
+        match taken {
+            Some(standing) => {
                 limit.follow(&standing);
-                return standing;
+                standing
             }
-            Ok(Err(error)) => self.link.lose(&session, &error),
-            Err(_) => self.link.lose(&session, &"it does not answer"),
+            None => limit.take(),
         }
-        limit.take()
     }
 
     async fn take_shared(&self, session: &mut Session, id: &str, rate: Rate) -> Result<Standing, RedisError> {
         let mut call = self.take.key(format!("{BUCKETS}{id}"));
         call.arg(rate.per_second).arg(rate.burst);
-        let (admitted, level) = call.invoke_async(&mut session.connection).await?;
+        let (admitted, level) = in_time(PATIENCE, call.invoke_async(&mut session.connection)).await?;
         Ok(Standing { rate, admitted, level })
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
+use crate::outage::redis_server::Redis;
 use crate::support::{PATIENCE, Service, Socket, Sse};
 
 const TOO_MANY: u16 = 4502;
@@ -176,6 +177,50 @@ async fn a_redis_that_lost_everything_learns_of_the_connections_again() {
     nodes(&mut redis, 2).await;
     for service in [&first, &second] {
         comes_to(service, true).await;
+    }
+    drop(open);
+}
+
+#[tokio::test]
+async fn who_left_while_redis_was_away_has_left_when_it_is_back() {
+    let redis = Redis::start();
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let settings = [FIVE, ("TIDINGS_REDIS_URL", &redis.url()), ("TIDINGS_LOG_LEVEL", "info")];
+    let service = Service::start_logging(&settings, Some(&log)).await;
+    nodes(&mut redis.connect().await, 1).await;
+    let told = async |line: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        while !std::fs::read_to_string(&log).unwrap().contains(line) {
+            assert!(Instant::now() < deadline, "{line} is not in the log");
+            tokio::task::yield_now().await;
+        }
+    };
+    let open = fill(&[&service]).await;
+    redis.freeze();
+    // The first who joins in vain finds out.
+    Socket::admitted(&service, "user_id=bob").await.unwrap();
+    told("Redis is away: limits of connections").await;
+    for (socket, _) in open {
+        socket.close().await;
+    }
+    comes_to(&service, false).await;
+    redis.thaw();
+    told("limits of connections hold over all nodes again").await;
+    let began = Instant::now();
+    drop(fill(&[&service]).await);
+    // Less than a node's key lives.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn what_somebody_else_wrote_at_the_places_of_a_user_makes_room() {
+    let (first, second) = two_nodes().await;
+    let mut redis = first.redis().await;
+    let () = redis.set("tidings:{0}:places:7:default5:alice", "?").await.unwrap();
+    let open = fill(&[&first, &second]).await;
+    for service in [&first, &second] {
+        assert!(is_refused(service).await);
     }
     drop(open);
 }
