@@ -248,6 +248,10 @@ impl Keys {
             return read.outcome.clone();
         }
         sleep_until(read.ended_at + REFRESH_PAUSE).await;
+        if Instant::now() >= deadline {
+            // That would be a reading of no time, and its end the answer to those who have time.
+            return Err(silent());
+        }
         let number = inner.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let asked_at = Instant::now();
         let outcome = match timeout_at(deadline, self.read_newer(&mut read)).await {
@@ -409,6 +413,23 @@ mod tests {
             let waited = waited.expect("no panic");
             assert!(waited <= REFRESH_TIMEOUT + REFRESH_PAUSE, "{waited:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_no_time_left_does_not_answer_for_those_who_have() {
+        let (_silent, keys) = keys();
+        // No reading has ended a moment before, and the second comes to its turn at its end.
+        let waiting = [100, 105, 2_000].map(|late_ms| {
+            let keys = keys.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(late_ms)).await;
+                let began = Instant::now();
+                assert!(keys.refresh().await.is_err());
+                began.elapsed()
+            }
+        });
+        let waited = futures_util::future::join_all(waiting).await;
+        assert!(waited[2] >= REFRESH_TIMEOUT, "{waited:?}");
     }
 
     #[tokio::test]
