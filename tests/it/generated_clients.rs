@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::support::Service;
+use crate::support::{Service, skipped};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.yaml");
@@ -254,10 +254,6 @@ pub fn missing(what: &str) {
         "{what} must be there: ./dev test installs it"
     );
     skipped(&format!("{what} must be there, which ./dev test installs"));
-}
-
-fn skipped(why: &str) {
-    println!("SKIPPED: {why}");
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -1,6 +1,6 @@
 //! Tokens that are signed by an issuer's keys: the issuer may rotate them, be down, be slow, or talk nonsense.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -12,6 +12,9 @@ const INBOX: &str = "/v1/users/alice/inbox";
 const SECRET: &str = "a secret of at least thirty-two bytes";
 const GOING_AWAY: u16 = 4001;
 const UNAUTHORIZED: u16 = 4500;
+/// For so long after a question no token makes the service ask another: ten seconds, less the two that a token waits and one
+/// for a slow machine.
+const LEFT_ALONE: Duration = Duration::from_secs(7);
 
 async fn service_of(issuer: &Issuer) -> Service {
     Service::start_with(&[("TIDINGS_JWKS", &issuer.url()), ("TIDINGS_JWT_SECRET", SECRET)]).await
@@ -30,6 +33,8 @@ async fn insist(service: &Service, token: &str) -> Answer {
             return answer;
         }
         assert!(Instant::now() < deadline, "it is put off for ever: {answer:?}");
+        // As clients do, if not for as long as `Retry-After` asks them to.
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -87,6 +92,7 @@ async fn a_rotated_key_works_at_its_first_try_and_random_ones_do_not_bother_the_
     let answers = join_all((0..32).map(|_| with_token(&service, &new))).await;
     assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
     assert_eq!(issuer.asked(), 2, "one question for all of them");
+    let asked_at = issuer.asked_at();
     open.sync().await;
     open.send(json!({"type": "auth", "token": new, "ref": "1"}).to_string()).await;
     assert_eq!(open.frame("reply").await["ref"], "1");
@@ -94,9 +100,11 @@ async fn a_rotated_key_works_at_its_first_try_and_random_ones_do_not_bother_the_
     let random =
         (0..64).map(|n| Signer::P256.sign(&format!("random {n}"), &json!({"sub": "alice", "exp": NEVER})));
     let answers = join_all(random.map(async |token| with_token(&service, &token).await)).await;
-    // One might be of a key that was published a moment ago.
-    assert!(answers.iter().all(|answer| answer.problem(503) == "unavailable"));
-    assert_eq!(issuer.asked(), 2);
+    if asked_at.elapsed() < LEFT_ALONE {
+        // One might be of a key that was published a moment ago.
+        assert!(answers.iter().all(|answer| answer.problem(503) == "unavailable"));
+        assert_eq!(issuer.asked(), 2);
+    }
     with_token(&service, &new).await.expect(200);
 }
 
@@ -110,19 +118,29 @@ async fn after_a_made_up_key_a_token_of_a_new_one_is_put_off_and_not_refused() {
     assert_eq!(with_token(&service, &made_up).await.problem(401), "unauthorized");
     assert_eq!(issuer.asked(), 2, "that was the question of these ten seconds");
 
+    let asked_at = issuer.asked_at();
     issuer.publish(&[Signer::P256Next]);
     let put_off = with_token(&service, &new).await;
-    assert_eq!(put_off.problem(503), "unavailable");
-    assert!(put_off.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().unwrap() >= 1));
+    if asked_at.elapsed() < LEFT_ALONE {
+        assert_eq!(put_off.problem(503), "unavailable");
+        assert!(put_off.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().unwrap() >= 1));
+    }
     let mut turned_away = socket(&service, &new).await;
-    turned_away.frame("closing").await;
-    turned_away.expect_close(GOING_AWAY).await;
+    let frame = turned_away.next_frame().await;
+    if asked_at.elapsed() < LEFT_ALONE {
+        assert_eq!(frame["type"], "closing");
+        turned_away.expect_close(GOING_AWAY).await;
+    }
     insist(&service, &new).await.expect(200);
     assert_eq!(issuer.asked(), 3);
+    let asked_at = issuer.asked_at();
     socket(&service, &new).await.frame("welcome").await;
 
     // So is one whose key is gone, until the issuer was asked about it.
-    assert_eq!(with_token(&service, &old).await.problem(503), "unavailable");
+    let put_off = with_token(&service, &old).await;
+    if asked_at.elapsed() < LEFT_ALONE {
+        assert_eq!(put_off.problem(503), "unavailable");
+    }
     assert_eq!(insist(&service, &old).await.problem(401), "unauthorized");
     assert_eq!(socket(&service, &old).await.end().await, Ok(UNAUTHORIZED));
     assert_eq!(issuer.asked(), 4);

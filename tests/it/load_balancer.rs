@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Door, PATIENCE, Service, Socket, Sse, lines_of};
+use crate::support::{Door, PATIENCE, Service, Socket, Sse, lines_of, skipped};
 
 const SOCKETS: usize = 6;
 
@@ -26,8 +26,9 @@ impl Balancer {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("haproxy.cfg");
         let deployed = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/haproxy.cfg");
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let (listen, inside) = (free(), free());
+        // Both are held until they are written down, or they might be one.
+        let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [listen, inside] = held.each_ref().map(|it| it.local_addr().unwrap().to_string());
         let address = |node: &Service| node.url("").replace("http://", "");
         let configuration = std::fs::read_to_string(deployed)
             .unwrap()
@@ -36,6 +37,7 @@ impl Balancer {
             .replace("tidings-1:8080", &address(nodes[0]))
             .replace("tidings-2:8080", &address(nodes[1]));
         std::fs::write(&path, configuration).unwrap();
+        drop(held);
         let mut command = Command::new("haproxy");
         command.args(["-db", "-f"]).arg(&path).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().ok()?;
@@ -61,8 +63,7 @@ async fn a_node_killed_behind_the_load_balancer_costs_its_sockets_a_reconnect() 
     let host = Service::start().await;
     let (mut first, second) = (host.another_node().await, host.another_node().await);
     let Some(balancer) = Balancer::before([&first, &second]).await else {
-        println!("skipped: haproxy is not installed");
-        return;
+        return skipped("haproxy is not installed");
     };
     let door = &balancer.door;
     for path in [

@@ -76,15 +76,13 @@ async fn a_node_holds_as_many_connections_to_postgres_as_the_manual_says() {
         let count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'other'";
         sqlx::query_scalar(count).fetch_one(&mut sql).await.unwrap()
     };
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    // A connection that was replaced may still be there for a moment, and one that is needed not yet.
+    let (deadline, mut in_a_row) = (Instant::now() + PATIENCE, 0);
+    while in_a_row < 3 {
         join_all((0..20).map(|_| node.create("alice"))).await;
         join_all((0..20).map(|_| node.inbox("alice", ""))).await;
         let held = held().await;
-        assert!(held <= 3 + BESIDE_THE_POOL, "{held}");
-        if held == 3 + BESIDE_THE_POOL {
-            break;
-        }
-        assert!(Instant::now() < deadline, "only {held}");
+        in_a_row = if held == 3 + BESIDE_THE_POOL { in_a_row + 1 } else { 0 };
+        assert!(Instant::now() < deadline, "{held}");
     }
 }

@@ -155,7 +155,7 @@ impl Vitals {
             ready: plain("tidings_ready", "1 while the node asks for traffic, as /health/ready says."),
             database_up: plain(
                 "tidings_database_up",
-                "1 while Postgres answers `SELECT 1` within 2 seconds; asked every 5 seconds.",
+                "1 while Postgres answers `SELECT 1` within 2 seconds; asked every 5 seconds, or up to 11 while figures wait behind a lock.",
             ),
             database_connections: Each::gauges(
                 registry,

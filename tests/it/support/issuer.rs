@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -79,7 +80,8 @@ pub enum Says {
 pub struct Issuer {
     address: SocketAddr,
     says: Arc<Mutex<Says>>,
-    asked: watch::Receiver<usize>,
+    /// How often, and when last.
+    asked: watch::Receiver<(usize, Instant)>,
     _server: AbortOnDropHandle<()>,
 }
 
@@ -92,12 +94,12 @@ impl Issuer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let says = Arc::new(Mutex::new(says));
-        let (count, asked) = watch::channel(0);
+        let (count, asked) = watch::channel((0, Instant::now()));
         let answer = {
             let says = says.clone();
             endpoint::make(move |_| {
                 let says = says.lock().unwrap().clone();
-                count.send_modify(|count| *count += 1);
+                count.send_modify(|(count, at)| (*count, *at) = (*count + 1, Instant::now()));
                 respond(says)
             })
         };
@@ -121,13 +123,18 @@ impl Issuer {
 
     /// How often so far.
     pub fn asked(&self) -> usize {
-        *self.asked.borrow()
+        self.asked.borrow().0
+    }
+
+    /// When last.
+    pub fn asked_at(&self) -> Instant {
+        self.asked.borrow().1
     }
 
     /// Waits until it was asked so often.
     pub async fn asked_times(&self, times: usize) {
         let mut asked = self.asked.clone();
-        let asked = asked.wait_for(|asked| *asked >= times);
+        let asked = asked.wait_for(|(asked, _)| *asked >= times);
         tokio::time::timeout(PATIENCE, asked).await.expect("it is asked").unwrap();
     }
 }

@@ -33,5 +33,10 @@ pub use token::{LONG_AGO, NEVER, signed, unsigned};
 
 use std::time::Duration;
 
+/// Says that a test does not do all it does. `.config/nextest.toml` has the tests of which that is shown.
+pub fn skipped(why: &str) {
+    println!("SKIPPED: {why}");
+}
+
 /// Longer than anything a test waits for may take. Reaching it is a failure, never a step of a test.
 pub const PATIENCE: Duration = Duration::from_secs(20);
