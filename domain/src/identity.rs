@@ -139,6 +139,41 @@ impl fmt::Display for NotificationId {
     }
 }
 
+/// A tenant's user as an aggregate: `rcp_`, the length of the tenant, a colon, the tenant and the user.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RecipientId {
+    pub tenant: Tenant,
+    pub user: UserId,
+}
+
+impl RecipientId {
+    const PREFIX: &str = "rcp_";
+}
+
+impl FromStr for RecipientId {
+    type Err = InvalidIdentity;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: InvalidIdentity = InvalidIdentity(
+            "a recipient id is rcp_, the length of the tenant, a colon, the tenant and the user",
+        );
+        let (length, rest) =
+            text.strip_prefix(Self::PREFIX).and_then(|tail| tail.split_once(':')).ok_or(EXPECTED)?;
+        let (tenant, user) =
+            length.parse().ok().and_then(|length| rest.split_at_checked(length)).ok_or(EXPECTED)?;
+        let id = Self { tenant: tenant.to_owned().try_into()?, user: user.to_owned().try_into()? };
+        // One spelling per id.
+        if id.to_string() == text { Ok(id) } else { Err(EXPECTED) }
+    }
+}
+
+impl fmt::Display for RecipientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tenant, user } = self;
+        write!(f, "{}{}:{tenant}{user}", Self::PREFIX, tenant.as_str().len())
+    }
+}
+
 /// On whose behalf a command comes. An aggregate of another tenant, or of another user where one is named,
 /// answers as if it did not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]

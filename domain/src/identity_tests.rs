@@ -5,7 +5,7 @@
 use serde_json::json;
 use uuid::{Uuid, uuid};
 
-use super::{InvalidIdentity, NotificationId, Tenant, UserId};
+use super::{InvalidIdentity, NotificationId, RecipientId, Tenant, UserId};
 
 const ID: Uuid = uuid!("01980a5c-7d3e-7abc-8def-0123456789ab");
 
@@ -126,4 +126,33 @@ fn ids_sort_as_their_texts_do() {
     let later = NotificationId::new(uuid!("01980a5c-7d3f-7000-8000-000000000000"));
     let earlier = NotificationId::new(ID);
     assert!(earlier < later && earlier.to_string() < later.to_string());
+}
+
+fn recipient(tenant: &str, user: &str) -> RecipientId {
+    RecipientId { tenant: tenant.to_owned().try_into().unwrap(), user: user.to_owned().try_into().unwrap() }
+}
+
+#[test]
+fn a_recipient_id_tells_the_tenant_from_the_user() {
+    assert_eq!(recipient("acme", "ada").to_string(), "rcp_4:acmeada");
+    for id in [
+        recipient("acme", "ada"),
+        recipient("acmea", "da"),
+        recipient("a", "4:acmeada"),
+        recipient("a", "💶"),
+    ] {
+        assert_eq!(id.to_string().parse::<RecipientId>().unwrap(), id);
+    }
+    for text in [
+        "",
+        "rcp_",
+        "rcp_4:",
+        "rcp_4:acme",
+        "rcp_04:acmeada",
+        "rcp_+4:acmeada",
+        "rcp_99:acmeada",
+        "ntf_4:acmeada",
+    ] {
+        assert!(text.parse::<RecipientId>().is_err(), "{text:?}");
+    }
 }

@@ -81,7 +81,7 @@ impl Priority {
 }
 
 /// A kind of notification, such as `billing`: 1 to 64 characters without control characters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Category(String);
 

@@ -3,19 +3,32 @@
 use serde::{Deserialize, Serialize};
 
 /// A way to reach the recipient.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Channel {
     /// The inbox and its sockets. Nothing outside is called: it is delivered when a client acknowledges it
     /// or the user first marks it, and until then it is pending.
     InApp,
+    Email,
+    /// An incoming webhook of Slack.
+    Slack,
+    Webhook,
 }
 
 impl Channel {
+    pub const ALL: [Self; 4] = [Self::InApp, Self::Email, Self::Slack, Self::Webhook];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InApp => "in_app",
+            Self::Email => "email",
+            Self::Slack => "slack",
+            Self::Webhook => "webhook",
         }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|channel| channel.as_str() == text)
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::{Category, Channel, Content, Failure, PlanStep, Priority, Tags};
+use crate::decode::{DecodeError, Stored, check_version, tagged};
 use crate::{Tenant, UserId};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,16 +77,6 @@ pub struct Created {
     pub expires_at: Option<OffsetDateTime>,
 }
 
-/// Why a stored event cannot be read by this binary.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// A newer node wrote it: wait for a newer binary, never skip it.
-    #[error("event {name} of version {version} is unknown to this binary")]
-    Unknown { name: String, version: String },
-    #[error("event {name} of version {version} is malformed")]
-    Malformed { name: String, version: String, source: serde_json::Error },
-}
-
 impl Event {
     /// The stored name.
     pub fn name(&self) -> &'static str {
@@ -108,10 +99,10 @@ impl Event {
             Self::DeliveryRetryRequested { .. } => "delivery.retry_requested",
         }
     }
+}
 
-    /// The version this binary writes under a stored name; `None` for a name it does not know.
-    /// Semantic versions, because the framework's upcasters silently skip anything else.
-    pub fn version_of(name: &str) -> Option<&'static str> {
+impl Stored for Event {
+    fn version_of(name: &str) -> Option<&'static str> {
         match name {
             "notification.created"
             | "notification.released"
@@ -134,20 +125,15 @@ impl Event {
         }
     }
 
-    /// Reads a stored, opened and upcast event. The name is a column of the log, not a member of the payload.
-    pub fn decode(name: &str, version: &str, payload: &Value) -> Result<Self, DecodeError> {
-        if Self::version_of(name) != Some(version) {
-            return Err(DecodeError::Unknown { name: name.into(), version: version.into() });
-        }
-        let malformed =
-            |source| DecodeError::Malformed { name: name.into(), version: version.into(), source };
+    fn decode(name: &str, version: &str, payload: &Value) -> Result<Self, DecodeError> {
+        check_version::<Self>(name, version)?;
         // By far the largest, and most of a log: read without a copy of it.
         if name == "notification.created" {
-            return Ok(Self::Created(Box::new(Created::deserialize(payload).map_err(malformed)?)));
+            let created = Created::deserialize(payload);
+            let created = created.map_err(|source| DecodeError::malformed(name, version, source))?;
+            return Ok(Self::Created(Box::new(created)));
         }
-        let mut members = Map::deserialize(payload).map_err(malformed)?;
-        members.insert("type".into(), name.into());
-        serde_json::from_value(Value::Object(members)).map_err(malformed)
+        tagged(name, version, payload)
     }
 }
 

@@ -14,7 +14,7 @@ pub use command::{Action, Command, Create, Outcome};
 pub use content::{Category, Content, InvalidContent, Priority, Tag, Tags};
 pub use delivery::{Channel, Delivery, DeliveryStatus, Failure, FailureClass, PlanStep};
 pub use error::Error;
-pub use event::{Created, DecodeError, Event};
+pub use event::{Created, Event};
 pub use state::{Life, Notification};
 
 use cqrs_es::event_sink::EventSink;

@@ -3,8 +3,9 @@
 use cqrs_es::persist::SerializedEvent;
 use serde_json::{Value, json};
 
-use crate::notification::{DecodeError, Event};
+use crate::notification::Event;
 use crate::upcast::{upcast, upcasters};
+use crate::{DecodeError, Stored};
 
 use super::samples::*;
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
 
+use crate::Stored;
 use crate::notification::{Action, Command, Error, Event, Notification};
 
 use super::harness::fold;

@@ -1,0 +1,85 @@
+//! One recipient: where a tenant's user is reached, in which language, on whose clock, and with what.
+//!
+//! Nobody registers: whom nobody has described has an empty profile, and the first word on somebody is as good as any
+//! later one.
+
+mod event;
+mod preferences;
+mod profile;
+
+pub use event::Event;
+pub use preferences::{InvalidLocalTime, LocalTime, Preferences, QuietHours, Switches};
+pub use profile::{Addresses, InvalidProfile, Locale, Profile, TimeZone};
+
+use std::convert::Infallible;
+
+use cqrs_es::event_sink::EventSink;
+use serde::{Deserialize, Serialize};
+
+use crate::{Tenant, UserId};
+
+/// Of a tenant's user: whoever may act for the tenant may say it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    pub tenant: Tenant,
+    pub user: UserId,
+    pub action: Action,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    ChangeProfile(Profile),
+    ChangePreferences(Preferences),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recipient {
+    pub profile: Profile,
+    pub preferences: Preferences,
+}
+
+impl Recipient {
+    /// What follows from the command. Nothing, when everything it asks for is already so.
+    pub fn decide(&self, command: &Command) -> Option<Event> {
+        let (tenant, user_id) = (command.tenant.clone(), command.user.clone());
+        match &command.action {
+            Action::ChangeProfile(profile) => (*profile != self.profile).then(|| Event::ProfileChanged {
+                tenant,
+                user_id,
+                profile: profile.clone(),
+            }),
+            Action::ChangePreferences(preferences) => (*preferences != self.preferences)
+                .then(|| Event::PreferencesChanged { tenant, user_id, preferences: preferences.clone() }),
+        }
+    }
+
+    /// Folds one fact into the state.
+    pub fn evolve(&mut self, event: &Event) {
+        match event {
+            Event::ProfileChanged { profile, .. } => self.profile = profile.clone(),
+            Event::PreferencesChanged { preferences, .. } => self.preferences = preferences.clone(),
+        }
+    }
+}
+
+impl cqrs_es::Aggregate for Recipient {
+    const TYPE: &'static str = "recipient";
+    type Command = Command;
+    type Event = Event;
+    type Error = Infallible;
+    type Services = ();
+
+    async fn handle(&mut self, command: Command, (): &(), sink: &EventSink<Self>) -> Result<(), Infallible> {
+        if let Some(event) = self.decide(&command) {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.evolve(&event);
+    }
+}
+
+#[cfg(test)]
+mod tests;
