@@ -10,6 +10,7 @@ use redis::streams::StreamId;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use tidings_domain::Stored;
 use tidings_domain::notification::{Action, Event, Notification};
 use tidings_domain::{NotificationId, Tenant, UserId, upcast};
 use tidings_projections::inbox::rfc3339;

@@ -11,6 +11,7 @@ pub mod parking;
 pub mod processor;
 pub mod read_model;
 pub mod rebuild;
+pub mod recipient;
 pub mod redrive;
 pub mod status;
 #[cfg(test)]

@@ -29,7 +29,7 @@ impl Overview {
     /// `None` without events, and for a log that does not begin with the creation.
     pub fn fold(events: &[Arc<Recorded>]) -> Result<Option<Self>, Unreadable> {
         let Some((first, rest)) = events.split_first() else { return Ok(None) };
-        let (id, Event::Created(created)) = first.notification()? else { return Ok(None) };
+        let Some((id, Event::Created(created))) = first.notification()? else { return Ok(None) };
         let mut overview = Self {
             id,
             user: created.user_id.clone(),
@@ -48,7 +48,7 @@ impl Overview {
     }
 
     fn evolve(&mut self, event: &Recorded) -> Result<(), Unreadable> {
-        let (_, fact) = event.notification()?;
+        let Some((_, fact)) = event.notification()? else { return Ok(()) };
         let now = Some(event.recorded_at);
         match fact {
             Event::Seen {} => self.seen_at = self.seen_at.or(now),

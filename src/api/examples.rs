@@ -23,6 +23,16 @@ pub fn body(schema: &str) -> Option<Value> {
         "MarkInbox" => Some(json!({"category": "billing"})),
         "CreateApiKey" => Some(json!({"name": "billing", "scopes": ["notifications:write"]})),
         "CreateTicket" => Some(json!({"user_id": "alice"})),
+        "PutProfile" => Some(json!({
+            "locale": "de-AT",
+            "time_zone": "Europe/Vienna",
+            "addresses": {"email": "alice@example.com"}
+        })),
+        "PutPreferences" => Some(json!({
+            "channels": {"slack": false},
+            "categories": {"marketing": {"email": false}},
+            "quiet_hours": {"from": "22:00", "to": "07:00"}
+        })),
         _ => None,
     }
 }

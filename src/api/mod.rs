@@ -1,6 +1,7 @@
 //! The HTTP contract: parse, authorise, execute or query, answer. Wire types live here and nowhere else.
 
 mod access;
+mod addresses;
 mod backend;
 mod batch;
 mod body;
@@ -26,6 +27,7 @@ mod problem;
 mod projections;
 mod rate_limit;
 mod reads;
+mod recipients;
 mod request;
 pub mod request_id;
 mod scopes;
@@ -68,6 +70,8 @@ enum Tag {
     Notifications,
     /// What a user sees.
     Inbox,
+    /// Who is reached where, in which language, and with what.
+    Recipients,
     /// Ways in for sockets.
     Sockets,
     /// The log.
@@ -87,6 +91,7 @@ type Apis = (
     events::Events,
     projections::Projections,
     keys::Keys,
+    recipients::Recipients,
 );
 
 fn service() -> OpenApiService<Apis, ()> {
@@ -99,6 +104,7 @@ fn service() -> OpenApiService<Apis, ()> {
         events::Events,
         projections::Projections,
         keys::Keys,
+        recipients::Recipients,
     );
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))

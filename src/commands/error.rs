@@ -44,9 +44,9 @@ impl CommandError {
     }
 
     /// What the framework reports of a command that did not come to its append.
-    pub(super) fn of_framework(error: AggregateError<notification::Error>) -> Self {
+    pub(super) fn of_framework<E: std::error::Error>(error: AggregateError<E>) -> Self {
         match error {
-            AggregateError::UserError(refusal) => Self::Refused(refusal),
+            AggregateError::UserError(refusal) => Self::Fault(refusal.to_string()),
             AggregateError::AggregateConflict => Self::Conflict,
             AggregateError::DatabaseConnectionError(error) => Self::Unavailable(error.to_string()),
             AggregateError::DeserializationError(error) => Self::Fault(error.to_string()),

@@ -53,25 +53,30 @@ impl Idempotency {
     }
 }
 
+impl Context {
+    /// Fails where the answer is that of another request with this key.
+    pub(super) fn check(&self, answer: &Answer) -> Result<(), CommandError> {
+        self.idempotency.as_ref().map_or(Ok(()), |key| key.check(answer))
+    }
+
+    /// What an earlier request did to a notification.
+    pub(super) fn replayed(&self, answer: &Answer) -> Result<Done, CommandError> {
+        self.check(answer)?;
+        let id = serde_json::from_value(answer.result["id"].clone());
+        let id = id.map_err(|error| CommandError::Fault(format!("a stored answer is damaged: {error}")))?;
+        Ok(Done { id, position: answer.position, replayed: true })
+    }
+}
+
 type AnswerRow = (i32, Vec<u8>, i16, Value, i64);
 
 impl Commands {
     /// The answer an earlier request with this key got, if there was one.
-    pub(super) async fn first_answer(&self, context: &Context) -> Result<Option<Done>, CommandError> {
+    pub(super) async fn first_answer(&self, context: &Context) -> Result<Option<Answer>, CommandError> {
         if context.idempotency.is_none() {
             return Ok(None);
         }
-        let answer = self.answers(context, 0..=0).await?.remove(&0);
-        answer.map(|answer| self.replay(context, answer)).transpose()
-    }
-
-    pub(super) fn replay(&self, context: &Context, answer: Answer) -> Result<Done, CommandError> {
-        if let Some(key) = &context.idempotency {
-            key.check(&answer)?;
-        }
-        let id = serde_json::from_value(answer.result["id"].clone());
-        let id = id.map_err(|error| CommandError::Fault(format!("a stored answer is damaged: {error}")))?;
-        Ok(Done { id, position: answer.position, replayed: true })
+        Ok(self.answers(context, 0..=0).await?.remove(&0))
     }
 
     /// The stored answers of a range of parts, by part.

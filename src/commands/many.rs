@@ -147,7 +147,7 @@ impl Commands {
         }
         let last = items.iter().map(|item| item.part).max().unwrap_or(0);
         let done = self.answers(context, 1..=last).await?;
-        let ran = |answer| self.replay(context, answer).map(|done| Ran { done, changed: false });
+        let ran = |answer| context.replayed(&answer).map(|done| Ran { done, changed: false });
         Ok(Some(done.into_iter().map(|(part, answer)| (part, ran(answer))).collect()))
     }
 
@@ -161,7 +161,8 @@ impl Commands {
             let Ok(id) = event.aggregate_id.parse() else { continue };
             let aggregate = loaded.entry(id).or_default();
             match event.notification() {
-                Ok((_, fact)) => aggregate.state.evolve(fact),
+                Ok(Some((_, fact))) => aggregate.state.evolve(fact),
+                Ok(None) => {}
                 Err(unreadable) => aggregate.unreadable = Some(unreadable.to_string()),
             }
             aggregate.sequence = event.sequence;
@@ -233,7 +234,7 @@ impl Commands {
             Appended::Stored { position } => {
                 Ok(Ran { done: Done { id: item.id, position, replayed: false }, changed })
             }
-            Appended::Replayed(answer) => Ok(Ran { done: self.replay(context, answer)?, changed: false }),
+            Appended::Replayed(answer) => Ok(Ran { done: context.replayed(&answer)?, changed: false }),
         }
     }
 

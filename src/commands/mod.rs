@@ -8,6 +8,7 @@ mod error;
 mod idempotency;
 mod locks;
 mod many;
+mod recipients;
 #[cfg(test)]
 mod tests;
 
@@ -19,11 +20,12 @@ pub use many::Item;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use cqrs_es::CqrsFramework;
+use cqrs_es::{Aggregate, AggregateError, CqrsFramework};
 use cqrs_es::persist::PersistedEventStore;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use tidings_domain::notification::{Action, Command, Create, Notification};
+use tidings_domain::recipient::Recipient;
 use tidings_domain::{NotificationId, upcast};
 use tidings_projections::log::Reader;
 use tokio::time::Instant;
@@ -79,8 +81,12 @@ pub struct Done {
     pub replayed: bool,
 }
 
+/// The framework, over the one log.
+type Framework<A> = CqrsFramework<A, PersistedEventStore<GroupCommit, A>>;
+
 pub struct Commands {
-    framework: CqrsFramework<Notification, PersistedEventStore<GroupCommit, Notification>>,
+    notifications: Framework<Notification>,
+    recipients: Framework<Recipient>,
     pool: PgPool,
     reader: Reader,
     log: Log,
@@ -90,11 +96,27 @@ pub struct Commands {
     tracing: Tracing,
 }
 
+/// What one execution is to do beside its command.
+struct Order {
+    id: String,
+    /// The id is new: there is nothing to load.
+    fresh: bool,
+    /// What its repetitions are answered.
+    status: i16,
+    result: Value,
+    deadline: Instant,
+}
+
 /// What one execution came to.
 enum Execution {
     Stored { position: i64 },
     Replayed(Answer),
     Conflict,
+}
+
+fn framework<A: Aggregate<Services = ()>>(repository: GroupCommit) -> Framework<A> {
+    let store = PersistedEventStore::new_event_store(repository).with_upcasters(upcast::upcasters());
+    CqrsFramework::new(store, Vec::new(), ())
 }
 
 impl Commands {
@@ -105,10 +127,10 @@ impl Commands {
         history: History,
         (metrics, tracing): (&CommandMetrics, &Tracing),
     ) -> Self {
-        let repository = GroupCommit::new(pool.clone(), log.clone(), reader.codec().clone());
-        let store = PersistedEventStore::new_event_store(repository).with_upcasters(upcast::upcasters());
+        let repository = || GroupCommit::new(pool.clone(), log.clone(), reader.codec().clone());
         Self {
-            framework: CqrsFramework::new(store, Vec::new(), ()),
+            notifications: framework(repository()),
+            recipients: framework(repository()),
             pool,
             reader,
             log,
@@ -128,15 +150,15 @@ impl Commands {
     }
 
     async fn create_fresh(&self, context: &Context, create: &Action) -> Result<Done, CommandError> {
-        if let Some(done) = self.first_answer(context).await? {
-            return Ok(done);
+        if let Some(answer) = self.first_answer(context).await? {
+            return context.replayed(&answer);
         }
         let id = NotificationId::new(clock::new_uuid());
         let deadline = Instant::now() + DEADLINE;
         while Instant::now() < deadline {
             match self.execute(context, id, create.clone(), true, 201, deadline).await? {
                 Execution::Stored { position } => return Ok(Done { id, position, replayed: false }),
-                Execution::Replayed(answer) => return self.replay(context, answer),
+                Execution::Replayed(answer) => return context.replayed(&answer),
                 // Nobody else knows the id: a new epoch began meanwhile.
                 Execution::Conflict => tokio::time::sleep(CONFLICT_PAUSE).await,
             }
@@ -162,17 +184,17 @@ impl Commands {
         id: NotificationId,
         action: &Action,
     ) -> Result<Done, CommandError> {
-        if let Some(done) = self.first_answer(context).await? {
-            return Ok(done);
+        if let Some(answer) = self.first_answer(context).await? {
+            return context.replayed(&answer);
         }
         let deadline = Instant::now() + DEADLINE;
         // Whoever waits for his turn beyond the deadline was not tried, and says so.
-        let turn = tokio::time::timeout_at(deadline, self.locks.lock(id)).await;
+        let turn = tokio::time::timeout_at(deadline, self.locks.lock(&id)).await;
         let _turn = turn.map_err(|_| CommandError::Append(AppendError::Expired))?;
         while Instant::now() < deadline {
             match self.execute(context, id, action.clone(), false, 200, deadline).await? {
                 Execution::Stored { position } => return Ok(Done { id, position, replayed: false }),
-                Execution::Replayed(answer) => return self.replay(context, answer),
+                Execution::Replayed(answer) => return context.replayed(&answer),
                 Execution::Conflict => tokio::time::sleep(CONFLICT_PAUSE).await,
             }
         }
@@ -189,18 +211,30 @@ impl Commands {
         deadline: Instant,
     ) -> Result<Execution, CommandError> {
         check_time(&action, clock::now())?;
+        let command = Command { issuer: context.principal.issuer(), action };
+        let order = Order { id: id.to_string(), fresh, status, result: json!({"id": id}), deadline };
+        self.append_with(&self.notifications, context, order, command, CommandError::Refused).await
+    }
+
+    /// Loads, decides and appends, once.
+    async fn append_with<A: Aggregate>(
+        &self,
+        framework: &Framework<A>,
+        context: &Context,
+        order: Order,
+        command: A::Command,
+        refused: fn(A::Error) -> CommandError,
+    ) -> Result<Execution, CommandError> {
         let command_id = clock::new_uuid();
-        let mut call = Call::new(command_id, context.principal.tenant().to_string(), deadline);
-        call.fresh = fresh;
+        let mut call = Call::new(command_id, context.principal.tenant().to_string(), order.deadline);
+        call.fresh = order.fresh;
         call.record = context
             .idempotency
             .as_ref()
-            .map(|key| key.record(&context.principal, 0, status, json!({"id": id})));
-        let command = Command { issuer: context.principal.issuer(), action };
-        let id = id.to_string();
+            .map(|key| key.record(&context.principal, 0, order.status, order.result));
         let mut append = self.tracing.child(context.trace, "append");
         let metadata = context.metadata(command_id, append.as_ref());
-        let execution = self.framework.execute_with_metadata(&id, command, metadata);
+        let execution = framework.execute_with_metadata(&order.id, command, metadata);
         // Boxed here, once: the framework's future is large, and every layer above would copy it.
         let (result, appended) = Box::pin(with_call(call, execution)).await;
         if let Some(append) = &mut append {
@@ -211,6 +245,7 @@ impl Commands {
             (_, Some(Ok(Appended::Replayed(answer)))) => Ok(Execution::Replayed(answer)),
             (_, Some(Err(AppendError::Conflict))) => Ok(Execution::Conflict),
             (_, Some(Err(error))) => Err(CommandError::Append(error)),
+            (Err(AggregateError::UserError(refusal)), None) => Err(refused(refusal)),
             (Err(error), None) => Err(CommandError::of_framework(error)),
             (Ok(()), None) => Err(CommandError::Fault("the framework did not append".into())),
         }

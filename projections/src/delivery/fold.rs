@@ -69,7 +69,7 @@ pub(super) struct Rows {
 
 /// The notification whose rows an event alters, unless it creates it or alters none.
 pub(super) fn altered(event: &Recorded) -> Option<DeliveryKey> {
-    let (id, fact) = event.notification().ok()?;
+    let (id, fact) = event.notification().ok()??;
     alters(fact).then_some((event.tenant.clone(), event.recipient.clone()?, id.uuid()))
 }
 
@@ -103,7 +103,7 @@ impl Rows {
 
     /// An error leaves the rows as they were.
     pub fn fold(&mut self, event: &Recorded) -> Result<(), FoldError> {
-        let (id, fact) = event.notification()?;
+        let Some((id, fact)) = event.notification()? else { return Ok(()) };
         let (tenant, user_id) = recipient(event)?;
         let key = (tenant, user_id, id.uuid());
         if let Event::Created(created) = fact {

@@ -35,7 +35,7 @@ pub(super) struct Rows {
 
 /// The item an event alters, unless it creates it or alters none.
 pub(super) fn altered_item(event: &Recorded) -> Option<ItemKey> {
-    let (id, fact) = event.notification().ok()?;
+    let (id, fact) = event.notification().ok()??;
     match fact {
         Event::Created(_)
         | Event::DeliverySucceeded { .. }
@@ -59,7 +59,7 @@ pub(super) fn altered_item(event: &Recorded) -> Option<ItemKey> {
 impl Rows {
     /// Folds one event; the answer is what its user sees of it, if anything. An error leaves the rows as they were.
     pub fn fold(&mut self, event: &Recorded) -> Result<Option<Change>, FoldError> {
-        let (id, fact) = event.notification()?;
+        let Some((id, fact)) = event.notification()? else { return Ok(None) };
         let (tenant, user_id) = recipient(event)?;
         let key = (tenant, user_id, id.uuid());
         if let Event::Created(created) = fact {

@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
+use cqrs_es::Aggregate;
 use cqrs_es::persist::{EventUpcaster, SerializedEvent};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sqlx::PgExecutor;
 use sqlx::types::Json;
-use tidings_domain::notification::{DecodeError, Notification};
-use tidings_domain::upcast;
+use tidings_domain::notification::Notification;
+use tidings_domain::recipient::Recipient;
+use tidings_domain::{DecodeError, upcast};
 use time::OffsetDateTime;
 
 use super::codec::{Codec, CodecError, Place};
@@ -276,7 +278,11 @@ async fn of_aggregate(
 }
 
 fn aggregate_type_of(id: &str) -> Option<&'static str> {
-    id.starts_with("ntf_").then_some(<Notification as cqrs_es::Aggregate>::TYPE)
+    match id.split_once('_')?.0 {
+        "ntf" => Some(Notification::TYPE),
+        "rcp" => Some(Recipient::TYPE),
+        _ => None,
+    }
 }
 
 async fn of_user(

@@ -1,11 +1,13 @@
 //! An event as the log holds it: decoded once, shared by every read model of the node.
 
+use cqrs_es::Aggregate;
 use cqrs_es::persist::SerializedEvent;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tidings_domain::NotificationId;
-use tidings_domain::notification::{DecodeError, Event, Notification};
+use tidings_domain::notification::{self, Notification};
+use tidings_domain::recipient::{self, Recipient};
+use tidings_domain::{DecodeError, NotificationId, RecipientId, Stored};
 use time::OffsetDateTime;
 
 use super::Epochs;
@@ -34,7 +36,8 @@ pub struct Recorded {
 /// The event in the domain's own types.
 #[derive(Clone, Debug)]
 pub enum Fact {
-    Notification(NotificationId, Event),
+    Notification(NotificationId, notification::Event),
+    Recipient(RecipientId, recipient::Event),
     /// What is stored cannot be read: a broken seal, a payload that is not what its version says.
     Unreadable(String),
 }
@@ -42,12 +45,8 @@ pub enum Fact {
 impl Fact {
     /// An event as the framework serialised it a moment ago, its name still inside the payload.
     pub fn of_serialized(event: &SerializedEvent) -> Result<Self, DecodeError> {
-        let id = event.aggregate_id.parse().map_err(|_| DecodeError::Unknown {
-            name: event.event_type.clone(),
-            version: event.event_version.clone(),
-        })?;
-        let fact = Event::decode(&event.event_type, &event.event_version, &event.payload)?;
-        Ok(Self::Notification(id, fact))
+        let SerializedEvent { aggregate_type, aggregate_id, event_type, event_version, payload, .. } = event;
+        Self::decode(aggregate_type, aggregate_id, event_type, event_version, payload)
     }
 
     /// An aggregate or event this binary does not know is an error: a newer node wrote it, and skipping it
@@ -59,12 +58,16 @@ impl Fact {
         event_version: &str,
         payload: &Value,
     ) -> Result<Self, DecodeError> {
-        let unknown = || DecodeError::Unknown { name: event_type.into(), version: event_version.into() };
-        if aggregate_type != <Notification as cqrs_es::Aggregate>::TYPE {
-            return Err(unknown());
+        let unknown = |_| DecodeError::unknown(event_type, event_version);
+        if aggregate_type == Notification::TYPE {
+            let id = aggregate_id.parse().map_err(unknown)?;
+            Ok(Self::Notification(id, Stored::decode(event_type, event_version, payload)?))
+        } else if aggregate_type == Recipient::TYPE {
+            let id = aggregate_id.parse().map_err(unknown)?;
+            Ok(Self::Recipient(id, Stored::decode(event_type, event_version, payload)?))
+        } else {
+            Err(DecodeError::unknown(event_type, event_version))
         }
-        let id = aggregate_id.parse().map_err(|_| unknown())?;
-        Ok(Self::Notification(id, Event::decode(event_type, event_version, payload)?))
     }
 }
 
@@ -91,10 +94,12 @@ struct Envelope<'a> {
 }
 
 impl Recorded {
-    /// The notification's id and what happened to it; the error says why that cannot be read.
-    pub fn notification(&self) -> Result<(NotificationId, &Event), Unreadable> {
+    /// The notification's id and what happened to it; `None` of another aggregate. The error says why that cannot be
+    /// read.
+    pub fn notification(&self) -> Result<Option<(NotificationId, &notification::Event)>, Unreadable> {
         match &self.fact {
-            Fact::Notification(id, event) => Ok((*id, event)),
+            Fact::Notification(id, event) => Ok(Some((*id, event))),
+            Fact::Recipient(..) => Ok(None),
             Fact::Unreadable(why) => Err(Unreadable { position: self.position, why: why.clone() }),
         }
     }

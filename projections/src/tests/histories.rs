@@ -65,12 +65,12 @@ pub fn recorded(position: i64, (tenant, user): (&str, &str), id: NotificationId,
 
 /// The item an event belongs to, whether or not it alters it.
 pub fn item_key(event: &Recorded) -> (String, String, Uuid) {
-    let (id, _) = event.notification().unwrap();
+    let (id, _) = event.notification().unwrap().unwrap();
     (event.tenant.clone(), event.recipient.clone().unwrap(), id.uuid())
 }
 
 pub fn fact(event: &Recorded) -> &Event {
-    event.notification().unwrap().1
+    event.notification().unwrap().unwrap().1
 }
 
 pub fn id(number: usize) -> NotificationId {

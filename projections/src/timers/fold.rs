@@ -54,7 +54,7 @@ pub(super) struct Moves(pub HashMap<TimerKey, Option<Set>>);
 impl Moves {
     /// An error leaves everything as it was.
     pub fn fold(&mut self, event: &Recorded) -> Result<(), FoldError> {
-        let (id, fact) = event.notification()?;
+        let Some((id, fact)) = event.notification()? else { return Ok(()) };
         let (tenant, user_id) = recipient(event)?;
         let mut put = |kind: Kind, due_at: Option<OffsetDateTime>| {
             let set = due_at.map(|due_at| Set { due_at, position: event.position });

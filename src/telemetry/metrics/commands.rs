@@ -1,14 +1,15 @@
 //! What became of commands.
 
 use prometheus::{IntCounter, Registry};
-use tidings_domain::notification::Action;
+use tidings_domain::{notification, recipient};
 
 use super::{Each, Label, counters};
 use crate::commands::CommandError;
 use crate::log::AppendError;
 
+/// What a command is to do.
 #[derive(Clone, Copy)]
-enum Order {
+pub enum Order {
     Create,
     Release,
     Wake,
@@ -22,6 +23,8 @@ enum Order {
     Unarchive,
     Snooze,
     Cancel,
+    ChangeProfile,
+    ChangePreferences,
 }
 
 impl Label for Order {
@@ -40,6 +43,8 @@ impl Label for Order {
         Self::Unarchive,
         Self::Snooze,
         Self::Cancel,
+        Self::ChangeProfile,
+        Self::ChangePreferences,
     ];
 
     fn number(self) -> usize {
@@ -61,12 +66,15 @@ impl Label for Order {
             Self::Unarchive => "unarchive",
             Self::Snooze => "snooze",
             Self::Cancel => "cancel",
+            Self::ChangeProfile => "change_profile",
+            Self::ChangePreferences => "change_preferences",
         }
     }
 }
 
-impl From<&Action> for Order {
-    fn from(action: &Action) -> Self {
+impl From<&notification::Action> for Order {
+    fn from(action: &notification::Action) -> Self {
+        use notification::Action;
         match action {
             Action::Create(_) => Self::Create,
             Action::Release { .. } => Self::Release,
@@ -81,6 +89,15 @@ impl From<&Action> for Order {
             Action::Unarchive => Self::Unarchive,
             Action::Snooze { .. } => Self::Snooze,
             Action::Cancel => Self::Cancel,
+        }
+    }
+}
+
+impl From<&recipient::Action> for Order {
+    fn from(action: &recipient::Action) -> Self {
+        match action {
+            recipient::Action::ChangeProfile(_) => Self::ChangeProfile,
+            recipient::Action::ChangePreferences(_) => Self::ChangePreferences,
         }
     }
 }
@@ -163,12 +180,12 @@ impl CommandMetrics {
     }
 
     /// `result` says of a success whether it was the answer of an earlier request.
-    pub fn count(&self, action: &Action, result: Result<bool, &CommandError>) {
+    pub fn count(&self, order: impl Into<Order>, result: Result<bool, &CommandError>) {
         let outcome = match result {
             Ok(false) => Outcome::Done,
             Ok(true) => Outcome::Replayed,
             Err(error) => error.into(),
         };
-        self.commands.of(action.into()).of(outcome).inc();
+        self.commands.of(order.into()).of(outcome).inc();
     }
 }
