@@ -315,7 +315,9 @@ impl Preferences {
         Self {
             user_id: id.user.to_string(),
             channels: named(preferences.channels),
-            categories: categories.map(|(name, switches)| (name.as_str().to_owned(), named(switches))).collect(),
+            categories: categories
+                .map(|(name, switches)| (name.as_str().to_owned(), named(switches)))
+                .collect(),
             quiet_hours: preferences
                 .quiet_hours
                 .map(|hours| QuietHours { from: hours.from.to_string(), to: hours.to.to_string() }),

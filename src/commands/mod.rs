@@ -20,8 +20,8 @@ pub use many::Item;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use cqrs_es::{Aggregate, AggregateError, CqrsFramework};
 use cqrs_es::persist::PersistedEventStore;
+use cqrs_es::{Aggregate, AggregateError, CqrsFramework};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tidings_domain::notification::{Action, Command, Create, Notification};

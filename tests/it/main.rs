@@ -38,6 +38,7 @@ mod openapi;
 mod outage;
 mod rate_limits;
 mod rebuild;
+mod recipients;
 mod recovery;
 mod replay;
 mod request_id;
