@@ -17,4 +17,5 @@ pub use identity::{InvalidIdentity, Issuer, NotificationId, RecipientId, Tenant,
 pub const PERSONAL_MEMBERS: [&str; 3] = ["content", "data", "addresses"];
 
 #[cfg(test)]
+#[path = "golden_tests.rs"]
 mod golden;
