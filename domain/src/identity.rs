@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::template::TemplateKey;
+
 /// Why a text is not the identity it claims to be; the sentence is meant for the caller of the API.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -146,10 +148,6 @@ pub struct RecipientId {
     pub user: UserId,
 }
 
-impl RecipientId {
-    const PREFIX: &str = "rcp_";
-}
-
 impl FromStr for RecipientId {
     type Err = InvalidIdentity;
 
@@ -157,21 +155,50 @@ impl FromStr for RecipientId {
         const EXPECTED: InvalidIdentity = InvalidIdentity(
             "a recipient id is rcp_, the length of the tenant, a colon, the tenant and the user",
         );
-        let (length, rest) =
-            text.strip_prefix(Self::PREFIX).and_then(|tail| tail.split_once(':')).ok_or(EXPECTED)?;
-        let (tenant, user) =
-            length.parse().ok().and_then(|length| rest.split_at_checked(length)).ok_or(EXPECTED)?;
-        let id = Self { tenant: tenant.to_owned().try_into()?, user: user.to_owned().try_into()? };
-        // One spelling per id.
-        if id.to_string() == text { Ok(id) } else { Err(EXPECTED) }
+        let (tenant, user) = parts("rcp_", text).ok_or(EXPECTED)?;
+        Ok(Self { tenant, user: user.to_owned().try_into()? })
     }
 }
 
 impl fmt::Display for RecipientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tenant, user } = self;
-        write!(f, "{}{}:{tenant}{user}", Self::PREFIX, tenant.as_str().len())
+        write!(f, "rcp_{}:{tenant}{user}", tenant.as_str().len())
     }
+}
+
+/// A tenant's template as an aggregate: `tpl_`, the length of the tenant, a colon, the tenant and the key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TemplateId {
+    pub tenant: Tenant,
+    pub key: TemplateKey,
+}
+
+impl FromStr for TemplateId {
+    type Err = InvalidIdentity;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: InvalidIdentity = InvalidIdentity(
+            "a template id is tpl_, the length of the tenant, a colon, the tenant and the key",
+        );
+        let (tenant, key) = parts("tpl_", text).ok_or(EXPECTED)?;
+        Ok(Self { tenant, key: TemplateKey::new(key.to_owned()).map_err(|_| EXPECTED)? })
+    }
+}
+
+impl fmt::Display for TemplateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tenant, key } = self;
+        write!(f, "tpl_{}:{tenant}{key}", tenant.as_str().len())
+    }
+}
+
+/// The tenant and the rest of a composite id. One spelling per id: a length has neither a sign nor leading zeros.
+fn parts<'a>(prefix: &str, text: &'a str) -> Option<(Tenant, &'a str)> {
+    let (length, rest) = text.strip_prefix(prefix)?.split_once(':')?;
+    let (tenant, rest) = rest.split_at_checked(length.parse().ok()?)?;
+    let tenant = Tenant::try_from(tenant.to_owned()).ok()?;
+    (tenant.as_str().len().to_string() == length).then_some((tenant, rest))
 }
 
 /// On whose behalf a command comes. An aggregate of another tenant, or of another user where one is named,

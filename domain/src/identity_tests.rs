@@ -5,7 +5,8 @@
 use serde_json::json;
 use uuid::{Uuid, uuid};
 
-use super::{InvalidIdentity, NotificationId, RecipientId, Tenant, UserId};
+use super::{InvalidIdentity, NotificationId, RecipientId, TemplateId, Tenant, UserId};
+use crate::template::TemplateKey;
 
 const ID: Uuid = uuid!("01980a5c-7d3e-7abc-8def-0123456789ab");
 
@@ -154,5 +155,18 @@ fn a_recipient_id_tells_the_tenant_from_the_user() {
         "ntf_4:acmeada",
     ] {
         assert!(text.parse::<RecipientId>().is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn a_template_id_tells_the_tenant_from_the_key() {
+    let id = TemplateId {
+        tenant: tenant("acme").unwrap(),
+        key: TemplateKey::new("invoice.ready".into()).unwrap(),
+    };
+    assert_eq!(id.to_string(), "tpl_4:acmeinvoice.ready");
+    assert_eq!(id.to_string().parse::<TemplateId>().unwrap(), id);
+    for text in ["tpl_4:acme", "tpl_4:acmeInvoice", "tpl_04:acmea", "rcp_4:acmea", "tpl_4acmea"] {
+        assert!(text.parse::<TemplateId>().is_err(), "{text:?}");
     }
 }

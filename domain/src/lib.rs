@@ -1,4 +1,4 @@
-//! The rules of Tidings, pure: what may happen to a notification or a recipient, and which facts follow.
+//! The rules of Tidings, pure: what may happen to a notification, a recipient or a template, and which facts follow.
 //!
 //! Nothing here reads a clock, draws a random number or does IO. Time and ids come in with the command;
 //! rules that depend on time wait for an event that says the time has come.
@@ -7,10 +7,11 @@ pub mod decode;
 pub mod identity;
 pub mod notification;
 pub mod recipient;
+pub mod template;
 pub mod upcast;
 
 pub use decode::{DecodeError, Stored};
-pub use identity::{InvalidIdentity, Issuer, NotificationId, RecipientId, Tenant, UserId};
+pub use identity::{InvalidIdentity, Issuer, NotificationId, RecipientId, TemplateId, Tenant, UserId};
 
 /// Members of an event's payload that may hold personal content. The log seals them at rest with a key of
 /// the recipient; whatever a person must be able to have forgotten lives under one of these and nowhere else.

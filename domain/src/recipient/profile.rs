@@ -11,7 +11,7 @@ pub struct InvalidProfile {
 }
 
 /// A language as BCP 47 names it, such as `de-AT`, in its canonical spelling.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Locale(String);
 
