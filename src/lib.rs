@@ -23,6 +23,7 @@ pub mod outgoing;
 pub mod rate_limit;
 pub mod read_models;
 pub mod redis_link;
+pub mod render;
 pub mod replay;
 pub mod telemetry;
 pub mod timers;

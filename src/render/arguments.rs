@@ -1,0 +1,86 @@
+//! What is put into the places of a template: each of its declared type, and none that is not declared.
+
+use std::collections::BTreeMap;
+
+use fluent_bundle::{FluentArgs, FluentValue};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tidings_domain::recipient::TimeZone;
+use tidings_domain::template::ArgumentType;
+
+use super::format::Moment;
+
+/// `name` is the argument's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {detail}")]
+pub struct BadArgument {
+    pub name: String,
+    pub detail: &'static str,
+}
+
+/// The same twice: as they are, and for HTML.
+pub struct Arguments<'a> {
+    pub plain: FluentArgs<'a>,
+    pub html: FluentArgs<'a>,
+}
+
+impl<'a> Arguments<'a> {
+    pub fn new(
+        declared: &BTreeMap<String, ArgumentType>,
+        given: &'a Map<String, Value>,
+        time_zone: Option<&TimeZone>,
+    ) -> Result<Self, BadArgument> {
+        let bad = |name: &str, detail| BadArgument { name: name.to_owned(), detail };
+        if let Some(name) = given.keys().find(|name| !declared.contains_key(*name)) {
+            return Err(bad(name, "is no argument of this template"));
+        }
+        let zone = time_zone.and_then(|zone| jiff::tz::TimeZone::get(zone.as_str()).ok());
+        let zone = zone.unwrap_or(jiff::tz::TimeZone::UTC);
+        let mut arguments = Self { plain: FluentArgs::new(), html: FluentArgs::new() };
+        for (name, kind) in declared {
+            let value = given.get(name).ok_or_else(|| bad(name, "is missing"))?;
+            match (kind, value) {
+                (ArgumentType::String, Value::String(text)) => {
+                    arguments.plain.set(name.clone(), text.as_str());
+                    arguments.html.set(name.clone(), escaped(text));
+                }
+                (ArgumentType::Number, Value::Number(number)) => {
+                    let number = number.as_f64().filter(|number| number.is_finite());
+                    let number = number.ok_or_else(|| bad(name, "must be a finite number"))?;
+                    arguments.both(name, &FluentValue::from(number));
+                }
+                (ArgumentType::Date, Value::String(text)) => {
+                    let at: Result<Timestamp, _> = text.parse();
+                    let at = at.map_err(|_| bad(name, "must be an instant (RFC 3339)"))?;
+                    let moment = Moment::new(at.to_zoned(zone.clone()));
+                    arguments.both(name, &FluentValue::Custom(Box::new(moment)));
+                }
+                (ArgumentType::String, _) => return Err(bad(name, "must be a string")),
+                (ArgumentType::Number, _) => return Err(bad(name, "must be a number")),
+                (ArgumentType::Date, _) => return Err(bad(name, "must be an instant (RFC 3339)")),
+            }
+        }
+        Ok(arguments)
+    }
+
+    fn both(&mut self, name: &str, value: &FluentValue<'a>) {
+        self.plain.set(name.to_owned(), value.clone());
+        self.html.set(name.to_owned(), value.clone());
+    }
+}
+
+/// As text and as a quoted attribute of HTML.
+fn escaped(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            c => html.push(c),
+        }
+    }
+    html
+}

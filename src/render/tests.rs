@@ -1,0 +1,237 @@
+//! Words, plurals, numbers and dates as their readers write them, and what is no template.
+
+use serde_json::{Map, Value, json};
+use tidings_domain::recipient::{Locale, TimeZone};
+use tidings_domain::template::{ArgumentType, Version};
+
+use super::*;
+
+fn locale(text: &str) -> Locale {
+    Locale::new(text.into()).expect("it is one")
+}
+
+fn version(sources: &[(&str, &str)], arguments: &[(&str, ArgumentType)]) -> Version {
+    let (default, _) = sources.first().expect("the first is the default");
+    Version {
+        default_locale: locale(default),
+        sources: sources.iter().map(|(name, source)| (locale(name), (*source).to_owned())).collect(),
+        arguments: arguments.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect(),
+    }
+}
+
+fn given(value: Value) -> Map<String, Value> {
+    value.as_object().expect("arguments are an object").clone()
+}
+
+/// The title that a reader of this language sees.
+fn title(version: &Version, language: &str, arguments: Value) -> String {
+    let compiled = Compiled::new(version.clone()).expect("it is sound");
+    let language = locale(language);
+    let reader = Reader { locale: Some(&language), time_zone: None };
+    compiled.render(reader, &given(arguments)).expect("it renders").parts[&Part::Title].clone()
+}
+
+/// Each flaw as one line.
+fn flaws(version: Version) -> Vec<String> {
+    let flaws = Compiled::new(version).err().unwrap_or_default();
+    flaws.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn plurals_are_those_of_cldr() {
+    let source = |categories: &[&str]| {
+        let variants = categories.iter().map(|name| format!("    [{name}] {name}\n")).collect::<String>();
+        format!("title = {{ $n ->\n{variants}   *[other] other\n}}\n")
+    };
+    let languages: [(&str, &[&str], &[(f64, &str)]); 5] = [
+        ("en", &["one"], &[(0.0, "other"), (1.0, "one"), (2.0, "other"), (1.5, "other")]),
+        ("de", &["one"], &[(1.0, "one"), (2.0, "other"), (100.0, "other")]),
+        (
+            "pl",
+            &["one", "few", "many"],
+            &[
+                (1.0, "one"),
+                (2.0, "few"),
+                (5.0, "many"),
+                (12.0, "many"),
+                (22.0, "few"),
+                (25.0, "many"),
+                (1.5, "other"),
+            ],
+        ),
+        (
+            "ar",
+            &["zero", "one", "two", "few", "many"],
+            &[
+                (0.0, "zero"),
+                (1.0, "one"),
+                (2.0, "two"),
+                (3.0, "few"),
+                (11.0, "many"),
+                (100.0, "other"),
+                (103.0, "few"),
+            ],
+        ),
+        ("ja", &[], &[(0.0, "other"), (1.0, "other"), (2.0, "other")]),
+    ];
+    for (language, categories, cases) in languages {
+        let version = version(&[(language, &source(categories))], &[("n", ArgumentType::Number)]);
+        for (n, expected) in cases {
+            assert_eq!(title(&version, language, json!({"n": n})), *expected, "{language} {n}");
+        }
+    }
+}
+
+#[test]
+fn an_exact_number_counts_before_its_category_and_ordinals_have_their_own() {
+    let source = "title = { $n ->\n    [0] nothing\n    [one] one\n   *[other] { $n }\n}\n\
+                  body = { NUMBER($n, type: \"ordinal\") ->\n    [one] { $n }st\n    [two] { $n }nd\n    [few] { $n }rd\n   *[other] { $n }th\n}\n";
+    let compiled =
+        Compiled::new(version(&[("en", source)], &[("n", ArgumentType::Number)])).expect("it is sound");
+    for (n, title, body) in
+        [(0, "nothing", "0th"), (1, "one", "1st"), (2, "2", "2nd"), (23, "23", "23rd"), (11, "11", "11th")]
+    {
+        let parts = compiled.render(Reader::default(), &given(json!({"n": n}))).expect("it renders").parts;
+        assert_eq!((parts[&Part::Title].as_str(), parts[&Part::Body].as_str()), (title, body), "{n}");
+    }
+    let words = "title = { $who ->\n    [she] hers\n   *[other] theirs\n}\n";
+    let version = version(&[("en", words)], &[("who", ArgumentType::String)]);
+    assert_eq!(title(&version, "en", json!({"who": "she"})), "hers");
+    assert_eq!(title(&version, "en", json!({"who": "he"})), "theirs");
+}
+
+#[test]
+fn numbers_have_the_digits_and_separators_of_the_language() {
+    let number = |language: &str, source: &str, n: f64| {
+        title(&version(&[(language, source)], &[("n", ArgumentType::Number)]), language, json!({"n": n}))
+    };
+    assert_eq!(number("en", "title = { $n }\n", 1_234_567.5), "1,234,567.5");
+    assert_eq!(number("de", "title = { $n }\n", 1_234_567.5), "1.234.567,5");
+    assert_eq!(number("de", "title = { NUMBER($n, useGrouping: \"false\") }\n", 1_234.0), "1234");
+    assert_eq!(number("en", "title = { NUMBER($n, minimumFractionDigits: 2) }\n", 20.0), "20.00");
+    assert_eq!(number("en", "title = { NUMBER($n, maximumFractionDigits: 0) }\n", 2.5), "3");
+    assert_eq!(number("en", "title = { $n }\n", 0.1 + 0.2), "0.3");
+    assert_eq!(number("en", "title = { $n }\n", -0.000_1), "-0");
+    assert_eq!(number("ar-EG", "title = { $n }\n", 12.0), "١٢");
+}
+
+#[test]
+fn instants_are_on_the_readers_clock_and_in_its_order() {
+    let due = "2026-11-22T23:30:00Z";
+    let source = "title = { DATETIME($due, dateStyle: \"long\", timeStyle: \"short\") }\nbody = { $due }\n";
+    let languages = ["en", "de", "ja"].map(|language| (language, source));
+    let compiled = Compiled::new(version(&languages, &[("due", ArgumentType::Date)])).expect("it is sound");
+    let said = |language: &str, zone: Option<&str>| {
+        let (language, zone) =
+            (locale(language), zone.map(|zone| TimeZone::new(zone.into()).expect("it is one")));
+        let reader = Reader { locale: Some(&language), time_zone: zone.as_ref() };
+        let rendered = compiled.render(reader, &given(json!({"due": due}))).expect("it renders");
+        // White space is CLDR's, and changes with it.
+        let plain = |part| rendered.parts[&part].replace(['\u{202f}', '\u{a0}'], " ");
+        (plain(Part::Title), plain(Part::Body))
+    };
+    assert_eq!(said("en", None), ("November 22, 2026 at 11:30 PM".into(), "Nov 22, 2026".into()));
+    assert_eq!(said("de", Some("Europe/Vienna")), ("23. November 2026 um 00:30".into(), "23.11.2026".into()));
+    assert_eq!(said("ja", Some("Asia/Tokyo")), ("2026年11月23日 8:30".into(), "2026/11/23".into()));
+}
+
+#[test]
+fn the_nearest_language_speaks_and_else_the_default() {
+    let version =
+        version(&[("en", "title = en\n"), ("de", "title = de\n"), ("zh-Hant", "title = zh-Hant\n")], &[]);
+    for (wanted, speaks) in
+        [("de-AT", "de"), ("de", "de"), ("en-GB", "en"), ("zh-TW", "zh-Hant"), ("fr", "en")]
+    {
+        assert_eq!(title(&version, wanted, json!({})), speaks, "{wanted}");
+    }
+    let compiled = Compiled::new(version).expect("it is sound");
+    assert_eq!(compiled.render(Reader::default(), &Map::new()).expect("it renders").locale, "en");
+}
+
+#[test]
+fn arguments_are_escaped_in_html_and_nowhere_else() {
+    let source = "title = { $name }\nemail-html = <p title=\"{ $name }\">{ $name }</p>\n";
+    let compiled =
+        Compiled::new(version(&[("en", source)], &[("name", ArgumentType::String)])).expect("it is sound");
+    let arguments = given(json!({"name": "<b>\"O'Hara\" & co</b>"}));
+    let parts = compiled.render(Reader::default(), &arguments).expect("it renders").parts;
+    assert_eq!(parts[&Part::Title], "<b>\"O'Hara\" & co</b>");
+    let safe = "&lt;b&gt;&quot;O&#39;Hara&quot; &amp; co&lt;/b&gt;";
+    assert_eq!(parts[&Part::EmailHtml], format!("<p title=\"{safe}\">{safe}</p>"));
+    assert!(!parts.contains_key(&Part::Slack));
+}
+
+#[test]
+fn an_argument_is_there_of_its_type_and_known() {
+    let arguments =
+        [("due", ArgumentType::Date), ("n", ArgumentType::Number), ("name", ArgumentType::String)];
+    let compiled = Compiled::new(version(&[("en", "title = { $n } { $name } { $due }\n")], &arguments));
+    let compiled = compiled.expect("it is sound");
+    let good = json!({"due": "2026-11-22T10:00:00Z", "n": 1, "name": "x"});
+    assert!(compiled.render(Reader::default(), &given(good.clone())).is_ok());
+    let cases = [
+        ("name", None, "is missing"),
+        ("name", Some(json!(1)), "must be a string"),
+        ("n", Some(json!("1")), "must be a number"),
+        ("due", Some(json!("tomorrow")), "must be an instant (RFC 3339)"),
+        ("due", Some(json!(0)), "must be an instant (RFC 3339)"),
+        ("extra", Some(json!("x")), "is no argument of this template"),
+    ];
+    for (name, value, detail) in cases {
+        let mut arguments = given(good.clone());
+        match value {
+            Some(value) => _ = arguments.insert(name.into(), value),
+            None => _ = arguments.remove(name),
+        }
+        let bad = compiled.render(Reader::default(), &arguments).expect_err(name);
+        assert_eq!((bad.name.as_str(), bad.detail), (name, detail));
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_line_and_column_all_of_it() {
+    let one = |source: &str| flaws(version(&[("en", source)], &[("n", ArgumentType::Number)]));
+    assert!(one("title = { $n }\n").is_empty());
+    assert_eq!(one("title = { $n \n").len(), 1);
+    assert!(
+        one("title = Hi\nbody = { $n \n")[0].starts_with("en:3:1: "),
+        "{:?}",
+        one("title = Hi\nbody = { $n \n")
+    );
+    assert_eq!(one("title = Hi { $m }\n"), ["en:1:14: `$m` is no argument of this template"]);
+    assert_eq!(one("body = Hi\n"), ["en:1:1: `title` is missing: every template has one"]);
+    assert_eq!(
+        one("title = { LINK($n) }\n"),
+        ["en:1:11: `LINK` is no function: there are NUMBER and DATETIME"]
+    );
+    assert_eq!(one("title = { -brand }\n"), ["en:1:11: there is no `-brand`"]);
+    assert_eq!(one("title = a\ntitle = b\n"), ["en:1:1: `title` is said twice"]);
+    assert_eq!(one("title = { body }\nbody = { title }\n").len(), 2);
+    assert_eq!(one("title = { -a }\n-a = { -b }\n-b = { -a }\n"), ["en:1:1: `title` contains itself"]);
+    let missing = version(&[("en", "title = a\nbody = b\n"), ("de", "title = a\n")], &[]);
+    assert_eq!(flaws(missing), ["de:1:1: `body` is missing, which the default locale has"]);
+    let both = version(&[("en", "title = { $x }\n"), ("de", "title = { $y }\n")], &[]);
+    assert_eq!(flaws(both).len(), 2);
+}
+
+#[test]
+fn nothing_marks_where_an_argument_begins() {
+    let version = version(&[("ar", "title = مرحبا { $name }\n")], &[("name", ArgumentType::String)]);
+    assert_eq!(title(&version, "ar", json!({"name": "Ada"})), "مرحبا Ada");
+}
+
+#[test]
+fn one_version_is_read_by_many_threads() {
+    let version = version(&[("de", "title = { $n }\n")], &[("n", ArgumentType::Number)]);
+    let compiled = Compiled::new(version).expect("it is sound");
+    std::thread::scope(|scope| {
+        for n in 0..4_u32 {
+            let compiled = &compiled;
+            scope.spawn(move || {
+                let arguments = given(json!({"n": 1_000 * n}));
+                let parts = compiled.render(Reader::default(), &arguments).expect("it renders").parts;
+                assert_eq!(parts[&Part::Title], if n == 0 { "0".into() } else { format!("{n}.000") });
+            });
+        }
+    });
+}
