@@ -32,6 +32,7 @@ pub struct InboxRead;
 pub struct InboxWrite;
 pub struct InboxReadWrite;
 pub struct EventsRead;
+pub struct Admin;
 
 impl Needs for NotificationsWrite {
     const SCOPES: &'static [Scope] = &[Scope::NotificationsWrite];
@@ -51,6 +52,10 @@ impl Needs for InboxWrite {
 
 impl Needs for InboxReadWrite {
     const SCOPES: &'static [Scope] = &[Scope::InboxRead, Scope::InboxWrite];
+}
+
+impl Needs for Admin {
+    const SCOPES: &'static [Scope] = &[Scope::Admin];
 }
 
 impl Needs for EventsRead {

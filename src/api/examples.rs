@@ -8,6 +8,7 @@ pub fn parameter(name: &str) -> Option<Value> {
     match name {
         "user_id" => Some(json!("alice")),
         "name" => Some(json!("inbox")),
+        "key" => Some(json!("invoice.ready")),
         _ => None,
     }
 }
@@ -27,6 +28,13 @@ pub fn body(schema: &str) -> Option<Value> {
             "locale": "de-AT",
             "time_zone": "Europe/Vienna",
             "addresses": {"email": "alice@example.com"}
+        })),
+        "PublishTemplate" => Some(invoice_template()),
+        "PreviewTemplate" => Some(json!({
+            "locale": "de-AT",
+            "time_zone": "Europe/Vienna",
+            "args": {"amount": 20, "due": "2026-12-01T11:00:00Z"},
+            "draft": invoice_template()
         })),
         "PutPreferences" => Some(json!({
             "channels": {"slack": false},
@@ -49,6 +57,17 @@ fn invoice() -> Value {
         "priority": "high",
         "data": {"invoice": 1042},
         "tags": ["invoice"]
+    })
+}
+
+fn invoice_template() -> Value {
+    json!({
+        "default_locale": "en",
+        "sources": {
+            "en": "title = Your invoice is ready\nbody = { $amount } EUR are due on { $due }.\n",
+            "de": "title = Ihre Rechnung ist da\nbody = { $amount } EUR sind am { $due } fällig.\n"
+        },
+        "arguments": {"amount": "number", "due": "date"}
     })
 }
 

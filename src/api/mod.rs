@@ -31,6 +31,7 @@ mod recipients;
 mod request;
 pub mod request_id;
 mod scopes;
+mod templates;
 mod tickets;
 mod wire;
 
@@ -72,6 +73,8 @@ enum Tag {
     Inbox,
     /// Who is reached where, in which language, and with what.
     Recipients,
+    /// Words in many languages.
+    Templates,
     /// Ways in for sockets.
     Sockets,
     /// The log.
@@ -92,6 +95,7 @@ type Apis = (
     projections::Projections,
     keys::Keys,
     recipients::Recipients,
+    templates::Templates,
 );
 
 fn service() -> OpenApiService<Apis, ()> {
@@ -105,6 +109,7 @@ fn service() -> OpenApiService<Apis, ()> {
         projections::Projections,
         keys::Keys,
         recipients::Recipients,
+        templates::Templates,
     );
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))

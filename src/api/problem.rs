@@ -10,6 +10,7 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registr
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
 use tidings_domain::notification::{self, InvalidContent};
+use tidings_domain::template::{self, InvalidTemplate};
 use tidings_projections::delivery::ListError;
 use tidings_projections::inbox::{QueryError, ReplayError};
 use tidings_projections::log::{CursorError, Outage, ReadError};
@@ -152,6 +153,15 @@ impl Problem {
         Self { errors: vec![FieldError { pointer, detail }], ..Self::new(kind, told) }
     }
 
+    /// Several at once, each with its pointer.
+    pub fn at_all(kind: Kind, faults: impl Iterator<Item = (String, String)>) -> Self {
+        let errors: Vec<FieldError> =
+            faults.map(|(pointer, detail)| FieldError { pointer, detail }).collect();
+        let told: Vec<String> =
+            errors.iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect();
+        Self { errors, ..Self::new(kind, told.join("; ")) }
+    }
+
     /// Something unexpected: logged here, named nowhere else.
     pub fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = causes(error), "a request failed");
@@ -291,10 +301,19 @@ impl From<InvalidContent> for Problem {
     }
 }
 
+impl From<InvalidTemplate> for Problem {
+    fn from(invalid: InvalidTemplate) -> Self {
+        Self::at(Kind::Invalid, invalid.pointer, invalid.detail)
+    }
+}
+
 impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
         match error {
             CommandError::Refused(refusal) => refusal.into(),
+            CommandError::TemplateRefused(template::Error::NotFound) => {
+                Self::new(Kind::NotFound, error.to_string())
+            }
             CommandError::Conflict => Self::new(Kind::Conflict, error.to_string()),
             CommandError::KeyReused => Self::at(Kind::KeyReused, "Idempotency-Key", error.to_string()),
             CommandError::Append(append) => append.into(),

@@ -2,6 +2,7 @@
 
 use cqrs_es::AggregateError;
 use tidings_domain::notification::{self, Action};
+use tidings_domain::template;
 use tidings_projections::log::codec::CodecError;
 use tidings_projections::log::{Outage, ReadError};
 use time::OffsetDateTime;
@@ -15,6 +16,8 @@ pub const PAST: &str = "must lie in the future";
 pub enum CommandError {
     #[error(transparent)]
     Refused(notification::Error),
+    #[error(transparent)]
+    TemplateRefused(template::Error),
     /// Others kept changing the aggregate until the deadline.
     #[error("other commands kept changing the notification; nothing was done")]
     Conflict,

@@ -4,11 +4,11 @@
 //! appends one job per aggregate.
 
 mod bulk;
+mod changes;
 mod error;
 mod idempotency;
 mod locks;
 mod many;
-mod recipients;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tidings_domain::notification::{Action, Command, Create, Notification};
 use tidings_domain::recipient::Recipient;
+use tidings_domain::template::Template;
 use tidings_domain::{NotificationId, upcast};
 use tidings_projections::log::Reader;
 use tokio::time::Instant;
@@ -87,6 +88,7 @@ type Framework<A> = CqrsFramework<A, PersistedEventStore<GroupCommit, A>>;
 pub struct Commands {
     notifications: Framework<Notification>,
     recipients: Framework<Recipient>,
+    templates: Framework<Template>,
     pool: PgPool,
     reader: Reader,
     log: Log,
@@ -131,6 +133,7 @@ impl Commands {
         Self {
             notifications: framework(repository()),
             recipients: framework(repository()),
+            templates: framework(repository()),
             pool,
             reader,
             log,

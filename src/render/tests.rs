@@ -43,7 +43,9 @@ fn plurals_are_those_of_cldr() {
         let variants = categories.iter().map(|name| format!("    [{name}] {name}\n")).collect::<String>();
         format!("title = {{ $n ->\n{variants}   *[other] other\n}}\n")
     };
-    let languages: [(&str, &[&str], &[(f64, &str)]); 5] = [
+    /// A language, the categories it has beside `other`, and numbers of each.
+    type Language = (&'static str, &'static [&'static str], &'static [(f64, &'static str)]);
+    let languages: [Language; 5] = [
         ("en", &["one"], &[(0.0, "other"), (1.0, "one"), (2.0, "other"), (1.5, "other")]),
         ("de", &["one"], &[(1.0, "one"), (2.0, "other"), (100.0, "other")]),
         (

@@ -100,6 +100,11 @@ async fn prepare(service: &Service, operation: &str, path: &str) {
         let failed = json!({"channel": "in_app", "outcome": "failed"});
         service.post(&path.replace("/retry", "/deliver"), &failed).await.expect(200);
     }
+    if ["getTemplate", "retireTemplate"].contains(&operation) {
+        let version = json!({"default_locale": "en", "sources": {"en": "title = Hello\n"}});
+        let put = service.request("PUT", path).header("x-api-key", service.root_key());
+        service.send(put.json(&version)).await.expect(200);
+    }
 }
 
 #[tokio::test]

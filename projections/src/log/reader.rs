@@ -11,6 +11,7 @@ use sqlx::PgExecutor;
 use sqlx::types::Json;
 use tidings_domain::notification::Notification;
 use tidings_domain::recipient::Recipient;
+use tidings_domain::template::Template;
 use tidings_domain::{DecodeError, upcast};
 use time::OffsetDateTime;
 
@@ -171,6 +172,43 @@ impl Reader {
         self.decode_all(rows).await
     }
 
+    /// The last event of each aggregate of a type whose id begins with `prefix`, beyond `after`, in the order of ids.
+    pub async fn latest(
+        &self,
+        executor: impl PgExecutor<'_>,
+        aggregate_type: &str,
+        (prefix, after): (&str, &str),
+        limit: i64,
+    ) -> Result<Vec<Arc<Recorded>>, ReadError> {
+        // One step of the primary key per aggregate, however many events each has.
+        let rows: Vec<EventRow> = sqlx::query_as(
+            "WITH RECURSIVE ids (id, n) AS (
+                 (SELECT aggregate_id, 1::bigint FROM events
+                   WHERE aggregate_type = $1 AND aggregate_id > $2 AND aggregate_id < $3
+                   ORDER BY aggregate_id LIMIT 1)
+                 UNION ALL
+                 SELECT next.aggregate_id, n + 1 FROM ids CROSS JOIN LATERAL (
+                     SELECT aggregate_id FROM events
+                      WHERE aggregate_type = $1 AND aggregate_id > ids.id AND aggregate_id < $3
+                      ORDER BY aggregate_id LIMIT 1) next
+                  WHERE n < $4)
+             SELECT position, recorded_at, tenant, recipient, aggregate_type, aggregate_id, sequence,
+                    event_type, event_version, payload, metadata, pg_column_size(payload) AS stored_bytes
+               FROM ids CROSS JOIN LATERAL (
+                    SELECT * FROM events WHERE aggregate_type = $1 AND aggregate_id = ids.id
+                     ORDER BY sequence DESC LIMIT 1) e
+              ORDER BY aggregate_id",
+        )
+        .bind(aggregate_type)
+        .bind(after.max(prefix))
+        // Nothing that begins with the prefix comes after its last possible letter.
+        .bind(format!("{prefix}{}", char::MAX))
+        .bind(limit)
+        .fetch_all(executor)
+        .await?;
+        self.decode_all(rows).await
+    }
+
     async fn decode_all(&self, rows: Vec<EventRow>) -> Result<Vec<Arc<Recorded>>, ReadError> {
         self.codec.keys().fetch(rows.iter().filter_map(|row| Codec::key_of(&row.payload)).collect()).await?;
         let mut events = Vec::with_capacity(rows.len());
@@ -281,6 +319,7 @@ fn aggregate_type_of(id: &str) -> Option<&'static str> {
     match id.split_once('_')?.0 {
         "ntf" => Some(Notification::TYPE),
         "rcp" => Some(Recipient::TYPE),
+        "tpl" => Some(Template::TYPE),
         _ => None,
     }
 }

@@ -7,7 +7,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tidings_domain::notification::{self, Notification};
 use tidings_domain::recipient::{self, Recipient};
-use tidings_domain::{DecodeError, NotificationId, RecipientId, Stored};
+use tidings_domain::template::{self, Template};
+use tidings_domain::{DecodeError, NotificationId, RecipientId, Stored, TemplateId};
 use time::OffsetDateTime;
 
 use super::Epochs;
@@ -38,6 +39,7 @@ pub struct Recorded {
 pub enum Fact {
     Notification(NotificationId, notification::Event),
     Recipient(RecipientId, recipient::Event),
+    Template(TemplateId, template::Event),
     /// What is stored cannot be read: a broken seal, a payload that is not what its version says.
     Unreadable(String),
 }
@@ -65,6 +67,9 @@ impl Fact {
         } else if aggregate_type == Recipient::TYPE {
             let id = aggregate_id.parse().map_err(unknown)?;
             Ok(Self::Recipient(id, Stored::decode(event_type, event_version, payload)?))
+        } else if aggregate_type == Template::TYPE {
+            let id = aggregate_id.parse().map_err(unknown)?;
+            Ok(Self::Template(id, Stored::decode(event_type, event_version, payload)?))
         } else {
             Err(DecodeError::unknown(event_type, event_version))
         }
@@ -99,7 +104,7 @@ impl Recorded {
     pub fn notification(&self) -> Result<Option<(NotificationId, &notification::Event)>, Unreadable> {
         match &self.fact {
             Fact::Notification(id, event) => Ok(Some((*id, event))),
-            Fact::Recipient(..) => Ok(None),
+            Fact::Recipient(..) | Fact::Template(..) => Ok(None),
             Fact::Unreadable(why) => Err(Unreadable { position: self.position, why: why.clone() }),
         }
     }

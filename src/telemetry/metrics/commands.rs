@@ -1,7 +1,7 @@
 //! What became of commands.
 
 use prometheus::{IntCounter, Registry};
-use tidings_domain::{notification, recipient};
+use tidings_domain::{notification, recipient, template};
 
 use super::{Each, Label, counters};
 use crate::commands::CommandError;
@@ -25,6 +25,8 @@ pub enum Order {
     Cancel,
     ChangeProfile,
     ChangePreferences,
+    PublishTemplate,
+    RetireTemplate,
 }
 
 impl Label for Order {
@@ -45,6 +47,8 @@ impl Label for Order {
         Self::Cancel,
         Self::ChangeProfile,
         Self::ChangePreferences,
+        Self::PublishTemplate,
+        Self::RetireTemplate,
     ];
 
     fn number(self) -> usize {
@@ -68,6 +72,8 @@ impl Label for Order {
             Self::Cancel => "cancel",
             Self::ChangeProfile => "change_profile",
             Self::ChangePreferences => "change_preferences",
+            Self::PublishTemplate => "publish_template",
+            Self::RetireTemplate => "retire_template",
         }
     }
 }
@@ -98,6 +104,15 @@ impl From<&recipient::Action> for Order {
         match action {
             recipient::Action::ChangeProfile(_) => Self::ChangeProfile,
             recipient::Action::ChangePreferences(_) => Self::ChangePreferences,
+        }
+    }
+}
+
+impl From<&template::Action> for Order {
+    fn from(action: &template::Action) -> Self {
+        match action {
+            template::Action::Publish(_) => Self::PublishTemplate,
+            template::Action::Retire => Self::RetireTemplate,
         }
     }
 }
@@ -151,7 +166,9 @@ impl Label for Outcome {
 impl From<&CommandError> for Outcome {
     fn from(error: &CommandError) -> Self {
         match error {
-            CommandError::Refused(_) | CommandError::Past { .. } => Self::Refused,
+            CommandError::Refused(_) | CommandError::TemplateRefused(_) | CommandError::Past { .. } => {
+                Self::Refused
+            }
             CommandError::Conflict | CommandError::Append(AppendError::Conflict) => Self::Conflict,
             CommandError::KeyReused => Self::KeyReused,
             CommandError::Append(AppendError::Busy) => Self::Busy,
