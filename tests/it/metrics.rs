@@ -258,7 +258,7 @@ async fn a_stream_that_another_node_keeps_is_where_it_is() {
     becomes(&service, "tidings_mirror_position", 3.0).await;
     // As a node with a newer generation of the inbox leaves it.
     let (stream, epoch) = ("tidings:{0}:events", entries[0].get::<String>("epoch").unwrap());
-    let fields = ["epoch", epoch.as_str(), "generation", "99"];
+    let fields = ["epoch", epoch.as_str(), "generation", "99000000"];
     let mut both = redis::pipe();
     both.atomic().del(stream).cmd("XADD").arg(stream).arg("1-0").arg(&fields);
     let _: redis::Value = both.query_async(&mut service.redis().await).await.unwrap();
