@@ -178,9 +178,13 @@ async fn from_outside_all_is_reached_that_is_not_for_operators() {
         let lines = balancer.lines().filter_map(|it| it.trim().strip_prefix(&line));
         lines.flat_map(|paths| paths.split(' ')).map(str::to_owned).collect::<BTreeSet<_>>()
     };
-    // That one is a path itself, not only what stands below it.
-    let wanted =
-        exact.iter().map(String::as_str).chain(["/v1/notifications", "/health/live", "/health/ready"]);
+    // Those are paths themselves, not only what stands below them.
+    let wanted = exact.iter().map(String::as_str).chain([
+        "/v1/notifications",
+        "/v1/templates",
+        "/health/live",
+        "/health/ready",
+    ]);
     assert_eq!(balanced("path"), wanted.map(str::to_owned).collect());
     assert_eq!(balanced("path_beg"), prefixes.iter().map(|prefix| format!("{prefix}/")).collect());
 }
