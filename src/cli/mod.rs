@@ -3,6 +3,7 @@
 mod beside;
 mod health;
 mod key;
+mod template;
 
 use std::time::Duration;
 
@@ -42,6 +43,9 @@ enum Word {
     /// Make, list and revoke keys of services
     #[command(subcommand)]
     Key(key::KeyWord),
+    /// Check templates that are kept as files, and publish them
+    #[command(subcommand)]
+    Template(template::TemplateWord),
     /// Look after the epochs of the log
     #[command(subcommand)]
     Epoch(EpochWord),
@@ -133,6 +137,7 @@ impl Cli {
             Word::Replay(args) => replay(args).await,
             Word::Rebuild(args) => rebuild(args).await,
             Word::Token(args) => token(args),
+            Word::Template(word) => word.run().await,
             Word::Bench(args) => {
                 raise_open_files_limit();
                 let mut shutdown = Shutdown::listen().map_err(failure)?;

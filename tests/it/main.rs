@@ -58,6 +58,7 @@ mod socket_orders;
 mod socket_slow;
 mod stream;
 mod support;
+mod template_words;
 mod templates;
 mod timers;
 mod traces;
