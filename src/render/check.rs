@@ -74,7 +74,42 @@ pub fn language(locale: &Locale) -> Result<LanguageIdentifier, Vec<Flaw>> {
     locale.as_str().parse().map_err(unknown)
 }
 
+/// How deep placeables and calls may stand in each other: whoever reads them goes down as deep.
+const DEPTH_MAX: usize = 16;
+/// Places that Fluent fills at most for one message; what would come after them is left out.
+const PLACES_MAX: usize = 100;
+
+/// Where the source goes deeper than it may. Quotes and brackets mean something in a placeable only.
+fn too_deep(source: &str) -> Option<usize> {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for (at, c) in source.char_indices() {
+        match c {
+            // An entry begins at a line's beginning, and nothing of the one before goes on in it.
+            '\n' if source[at + 1..].starts_with(|c: char| c.is_ascii_alphabetic() || c == '-') => {
+                (depth, quoted, escaped) = (0, false, false);
+            }
+            '\n' => (quoted, escaped) = (false, false),
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' if depth > 0 => quoted = !quoted,
+            _ if quoted => {}
+            '{' => depth += 1,
+            '(' if depth > 0 => depth += 1,
+            '}' | ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return Some(at);
+        }
+    }
+    None
+}
+
 fn parse<'s>(locale: &Locale, source: &'s str) -> Result<ast::Resource<&'s str>, Vec<Flaw>> {
+    if let Some(at) = too_deep(source) {
+        let words = format!("placeables stand in each other more than {DEPTH_MAX} deep");
+        return Err(vec![Flaw::at(locale, source, at, words)]);
+    }
     fluent_syntax::parser::parse(source).map_err(|(_, errors)| {
         let flaw = |error: &ParserError| Flaw::at(locale, source, error.pos.start, error.kind.to_string());
         errors.iter().map(flaw).collect()
@@ -96,6 +131,10 @@ struct Uses<'s> {
     messages: BTreeSet<&'s str>,
     terms: BTreeSet<&'s str>,
     functions: BTreeSet<&'s str>,
+    /// Placeables of its own; a choice stands for two, as it is compiled.
+    places: usize,
+    /// Every reference, as often as it stands there: whether it is a term's, and whose.
+    references: Vec<(bool, &'s str)>,
 }
 
 /// Who says what with what in a source.
@@ -153,6 +192,11 @@ impl<'s> Reading<'s> {
             flaws.extend(self.missing(uses).map(|name| flaw(name.clone(), format!("there is no `{name}`"))));
             if self.is_endless(id) {
                 flaws.push(flaw((*id).to_owned(), format!("`{id}` contains itself")));
+            } else if self.places(uses) > PLACES_MAX {
+                let words = format!(
+                    "`{id}` has more than {PLACES_MAX} places, those of what it refers to among them"
+                );
+                flaws.push(flaw((*id).to_owned(), words));
             }
         }
         for uses in self.terms.values() {
@@ -167,6 +211,23 @@ impl<'s> Reading<'s> {
             uses.messages.iter().filter(|id| !self.messages.contains_key(**id)).map(|id| (*id).to_owned());
         let terms = uses.terms.iter().filter(|id| !self.terms.contains_key(**id)).map(|id| format!("-{id}"));
         messages.chain(terms).collect::<Vec<_>>().into_iter()
+    }
+
+    /// Places that are filled for it, at most. A chain of references as long as a source of 32 KiB allows doubles
+    /// its places with each link: counting ends where it is enough.
+    fn places(&self, uses: &Uses<'s>) -> usize {
+        let mut open: Vec<&Uses<'s>> = vec![uses];
+        let mut places = 0;
+        while let Some(uses) = open.pop() {
+            places += uses.places;
+            if places > PLACES_MAX {
+                break;
+            }
+            open.extend(uses.references.iter().filter_map(|(is_term, name)| {
+                if *is_term { self.terms.get(name) } else { self.messages.get(name) }
+            }));
+        }
+        places
     }
 
     /// Whether a message refers to itself, however many steps away.
@@ -213,6 +274,7 @@ impl<'s> Uses<'s> {
     fn pattern(&mut self, pattern: &ast::Pattern<&'s str>) {
         for element in &pattern.elements {
             if let ast::PatternElement::Placeable { expression } = element {
+                self.places += 1;
                 self.expression(expression);
             }
         }
@@ -222,6 +284,7 @@ impl<'s> Uses<'s> {
         match expression {
             ast::Expression::Inline(inline) => self.inline(inline),
             ast::Expression::Select { selector, variants } => {
+                self.places += 1;
                 self.inline(selector);
                 variants.iter().for_each(|variant| self.pattern(&variant.value));
             }
@@ -231,9 +294,13 @@ impl<'s> Uses<'s> {
     fn inline(&mut self, inline: &ast::InlineExpression<&'s str>) {
         match inline {
             ast::InlineExpression::VariableReference { id } => _ = self.variables.insert(id.name),
-            ast::InlineExpression::MessageReference { id, .. } => _ = self.messages.insert(id.name),
+            ast::InlineExpression::MessageReference { id, .. } => {
+                self.messages.insert(id.name);
+                self.references.push((false, id.name));
+            }
             ast::InlineExpression::TermReference { id, arguments, .. } => {
                 self.terms.insert(id.name);
+                self.references.push((true, id.name));
                 arguments.iter().for_each(|arguments| self.arguments(arguments));
             }
             ast::InlineExpression::FunctionReference { id, arguments } => {

@@ -237,3 +237,28 @@ fn one_version_is_read_by_many_threads() {
         }
     });
 }
+
+#[test]
+fn what_goes_too_deep_or_has_too_many_places_is_refused_before_anybody_follows_it() {
+    let one = |source: &str| flaws(version(&[("en", source)], &[]));
+    let nested = |depth: usize| format!("title = {}\"x\"{}\n", "{ ".repeat(depth), " }".repeat(depth));
+    assert_eq!(one(&nested(16)), Vec::<String>::new());
+    let deep = "placeables stand in each other more than 16 deep";
+    assert_eq!(one(&nested(17)), [format!("en:1:41: {deep}")]);
+    for bottomless in
+        [format!("title = {}\n", "{".repeat(30_000)), format!("title = {{ {}\n", "NUMBER(".repeat(4_000))]
+    {
+        assert!(one(&bottomless)[0].ends_with(deep));
+    }
+    // Brackets that are words are none, and each entry begins anew.
+    let words = format!("title = {}\nbody = {}\n", "{ \"{\" } ( ".repeat(20), "{ \"}\" }".repeat(20));
+    assert_eq!(one(&words), Vec::<String>::new());
+
+    let many = |places: usize| format!("title = {}\n", "{ \"x\" }".repeat(places));
+    assert_eq!(one(&many(100)), Vec::<String>::new());
+    assert_eq!(one(&many(101)).len(), 1);
+    let links = (b'a'..b'i')
+        .map(|link| format!("{} = {}\n", link as char, format!("{{ {} }}", (link + 1) as char).repeat(10)));
+    let laughter = format!("title = {{ a }}\n{}i = ha\n", links.collect::<String>());
+    assert!(one(&laughter).iter().any(|flaw| flaw.contains("`title` has more than 100 places")));
+}

@@ -157,6 +157,8 @@ async fn what_is_wrong_is_refused_with_its_place_all_of_it_and_changes_nothing()
     let service = Service::start().await;
     let with = |source: &str| json!({"default_locale": "en", "sources": {"en": source}, "arguments": {"n": "number"}});
     let long = format!("title = {}\n", "x".repeat(33 << 10));
+    // Whoever follows it to its end has no stack left.
+    let deep = format!("title = {}\n", "{".repeat(30_000));
     let cases = [
         (with("title = Hi\nbody = { $n \n"), "/sources/en", "line 3, column 1: "),
         (with("title = { $m }\n"), "/sources/en", "line 1, column 11: `$m` is no argument of this template"),
@@ -164,6 +166,7 @@ async fn what_is_wrong_is_refused_with_its_place_all_of_it_and_changes_nothing()
         (with("title = { title }\n"), "/sources/en", "line 1, column 1: `title` contains itself"),
         (with("title = { LINK($n) }\n"), "/sources/en", "line 1, column 11: `LINK` is no function"),
         (with(&long), "/sources/en", "must have at most 32 KiB"),
+        (with(&deep), "/sources/en", "line 1, column 25: placeables stand in each other"),
         (
             json!({"default_locale": "de", "sources": {"en": "title = Hi\n"}}),
             "/sources",
