@@ -74,46 +74,82 @@ pub fn language(locale: &Locale) -> Result<LanguageIdentifier, Vec<Flaw>> {
     locale.as_str().parse().map_err(unknown)
 }
 
-/// How deep placeables and calls may stand in each other: whoever reads them goes down as deep.
+/// How deep placeables and calls may stand in each other.
 const DEPTH_MAX: usize = 16;
+/// Brackets of one source: whoever reads it goes down as deep, if each stands in the one before.
+const BRACKETS_MAX: usize = 1_000;
+/// Room for going down as deep, several times over.
+const STACK_BYTES: usize = 32 << 20;
 /// Places that Fluent fills at most for one message; what would come after them is left out.
 const PLACES_MAX: usize = 100;
 
-/// Where the source goes deeper than it may. Quotes and brackets mean something in a placeable only.
-fn too_deep(source: &str) -> Option<usize> {
-    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
-    for (at, c) in source.char_indices() {
-        match c {
-            // An entry begins at a line's beginning, and nothing of the one before goes on in it.
-            '\n' if source[at + 1..].starts_with(|c: char| c.is_ascii_alphabetic() || c == '-') => {
-                (depth, quoted, escaped) = (0, false, false);
-            }
-            '\n' => (quoted, escaped) = (false, false),
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' if depth > 0 => quoted = !quoted,
-            _ if quoted => {}
-            '{' => depth += 1,
-            '(' if depth > 0 => depth += 1,
-            '}' | ')' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > DEPTH_MAX {
-            return Some(at);
-        }
+/// Reads a source where there is room to go down: how deep it goes is known only when it is read.
+fn parse<'s>(locale: &Locale, source: &'s str) -> Result<ast::Resource<&'s str>, Vec<Flaw>> {
+    let flaw = |at: usize, words: String| Flaw::at(locale, source, at, words);
+    if let Some((at, _)) = source.match_indices(['{', '(']).nth(BRACKETS_MAX) {
+        return Err(vec![flaw(at, format!("there are more than {BRACKETS_MAX} brackets"))]);
     }
-    None
+    let read = || {
+        let resource = fluent_syntax::parser::parse(source).map_err(|(_, errors)| {
+            errors.iter().map(|error| flaw(error.pos.start, error.kind.to_string())).collect::<Vec<_>>()
+        })?;
+        if depth(&resource) > DEPTH_MAX {
+            let words = format!("placeables and calls stand in each other more than {DEPTH_MAX} deep");
+            return Err(vec![flaw(0, words)]);
+        }
+        Ok(resource)
+    };
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, read);
+        let broken = |words: String| vec![flaw(0, words)];
+        let reader = reader.map_err(|error| broken(format!("it cannot be read now: {error}")))?;
+        reader.join().unwrap_or_else(|_| Err(broken("it cannot be read".to_owned())))
+    })
 }
 
-fn parse<'s>(locale: &Locale, source: &'s str) -> Result<ast::Resource<&'s str>, Vec<Flaw>> {
-    if let Some(at) = too_deep(source) {
-        let words = format!("placeables stand in each other more than {DEPTH_MAX} deep");
-        return Err(vec![Flaw::at(locale, source, at, words)]);
+/// How deep placeables and calls stand in each other.
+fn depth(resource: &ast::Resource<&str>) -> usize {
+    let mut deepest = 0;
+    for entry in &resource.body {
+        let (value, attributes) = match entry {
+            ast::Entry::Message(message) => (message.value.as_ref(), &message.attributes),
+            ast::Entry::Term(term) => (Some(&term.value), &term.attributes),
+            _ => continue,
+        };
+        let patterns = value.into_iter().chain(attributes.iter().map(|attribute| &attribute.value));
+        deepest = patterns.map(depth_of_pattern).max().unwrap_or(0).max(deepest);
     }
-    fluent_syntax::parser::parse(source).map_err(|(_, errors)| {
-        let flaw = |error: &ParserError| Flaw::at(locale, source, error.pos.start, error.kind.to_string());
-        errors.iter().map(flaw).collect()
-    })
+    deepest
+}
+
+fn depth_of_pattern(pattern: &ast::Pattern<&str>) -> usize {
+    let elements = pattern.elements.iter().map(|element| match element {
+        ast::PatternElement::Placeable { expression } => 1 + depth_of(expression),
+        ast::PatternElement::TextElement { .. } => 0,
+    });
+    elements.max().unwrap_or(0)
+}
+
+fn depth_of(expression: &ast::Expression<&str>) -> usize {
+    match expression {
+        ast::Expression::Inline(inline) => depth_inline(inline),
+        ast::Expression::Select { selector, variants } => {
+            let variants = variants.iter().map(|variant| depth_of_pattern(&variant.value));
+            variants.max().unwrap_or(0).max(depth_inline(selector))
+        }
+    }
+}
+
+fn depth_inline(inline: &ast::InlineExpression<&str>) -> usize {
+    match inline {
+        ast::InlineExpression::Placeable { expression } => 1 + depth_of(expression),
+        ast::InlineExpression::FunctionReference { arguments, .. }
+        | ast::InlineExpression::TermReference { arguments: Some(arguments), .. } => {
+            let named = arguments.named.iter().map(|argument| &argument.value);
+            1 + arguments.positional.iter().chain(named).map(depth_inline).max().unwrap_or(0)
+        }
+        _ => 0,
+    }
 }
 
 /// What was parsed, with its choices made as CLDR has them.

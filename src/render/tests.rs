@@ -243,16 +243,14 @@ fn what_goes_too_deep_or_has_too_many_places_is_refused_before_anybody_follows_i
     let one = |source: &str| flaws(version(&[("en", source)], &[]));
     let nested = |depth: usize| format!("title = {}\"x\"{}\n", "{ ".repeat(depth), " }".repeat(depth));
     assert_eq!(one(&nested(16)), Vec::<String>::new());
-    let deep = "placeables stand in each other more than 16 deep";
-    assert_eq!(one(&nested(17)), [format!("en:1:41: {deep}")]);
-    for bottomless in
-        [format!("title = {}\n", "{".repeat(30_000)), format!("title = {{ {}\n", "NUMBER(".repeat(4_000))]
-    {
-        assert!(one(&bottomless)[0].ends_with(deep));
+    let deep = "placeables and calls stand in each other more than 16 deep";
+    assert_eq!(one(&nested(17)), [format!("en:1:1: {deep}")]);
+    assert_eq!(one(&nested(1_000)), [format!("en:1:1: {deep}")], "there is room to see it");
+    let many = "there are more than 1000 brackets";
+    for opening in ["{", "{\nNUMBER(", "{ 1 ->\n [a] \" ) } {", "NUMBER(\"}\", "] {
+        let bottomless = format!("title = {{ {}\n", opening.repeat(31_000 / opening.len()));
+        assert!(one(&bottomless)[0].ends_with(many), "{opening}");
     }
-    // Brackets that are words are none, and each entry begins anew.
-    let words = format!("title = {}\nbody = {}\n", "{ \"{\" } ( ".repeat(20), "{ \"}\" }".repeat(20));
-    assert_eq!(one(&words), Vec::<String>::new());
 
     let many = |places: usize| format!("title = {}\n", "{ \"x\" }".repeat(places));
     assert_eq!(one(&many(100)), Vec::<String>::new());

@@ -166,7 +166,7 @@ async fn what_is_wrong_is_refused_with_its_place_all_of_it_and_changes_nothing()
         (with("title = { title }\n"), "/sources/en", "line 1, column 1: `title` contains itself"),
         (with("title = { LINK($n) }\n"), "/sources/en", "line 1, column 11: `LINK` is no function"),
         (with(&long), "/sources/en", "must have at most 32 KiB"),
-        (with(&deep), "/sources/en", "line 1, column 25: placeables stand in each other"),
+        (with(&deep), "/sources/en", "line 1, column 1009: there are more than 1000 brackets"),
         (
             json!({"default_locale": "de", "sources": {"en": "title = Hi\n"}}),
             "/sources",
