@@ -36,7 +36,6 @@ mod nodes;
 mod notification_list;
 mod openapi;
 mod outage;
-mod plans;
 mod rate_limits;
 mod rebuild;
 mod recipients;

@@ -38,12 +38,8 @@ pub(super) fn altered_item(event: &Recorded) -> Option<ItemKey> {
     let (id, fact) = event.notification().ok()??;
     match fact {
         Event::Created(_)
-        | Event::DeliveryFallbackActivated { .. }
-        | Event::DeliveryStarted { .. }
         | Event::DeliverySucceeded { .. }
         | Event::DeliveryFailed { .. }
-        | Event::DeliveryRetryScheduled { .. }
-        | Event::DeliverySkipped { .. }
         | Event::DeliveryExhausted { .. }
         | Event::DeliveryDeadLettered { .. }
         | Event::DeliveryRetryRequested { .. } => None,
@@ -137,12 +133,8 @@ fn alter(item: &mut ItemState, event: &Recorded, fact: &Event) {
         Event::Cancelled {} => item.ended = Some(Ended::Cancelled),
         Event::Expired {} => item.ended = Some(Ended::Expired),
         Event::Created(_)
-        | Event::DeliveryFallbackActivated { .. }
-        | Event::DeliveryStarted { .. }
         | Event::DeliverySucceeded { .. }
         | Event::DeliveryFailed { .. }
-        | Event::DeliveryRetryScheduled { .. }
-        | Event::DeliverySkipped { .. }
         | Event::DeliveryExhausted { .. }
         | Event::DeliveryDeadLettered { .. }
         | Event::DeliveryRetryRequested { .. } => {}

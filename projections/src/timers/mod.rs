@@ -24,8 +24,7 @@ pub struct Timers;
 
 impl ReadModel for Timers {
     const NAME: &'static str = "timers";
-    /// 1 knew no steps that wait.
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 1;
     /// The earliest instant that the batch set.
     type Output = Option<OffsetDateTime>;
 

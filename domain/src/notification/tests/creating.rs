@@ -4,8 +4,8 @@ use serde_json::{Map, json};
 use time::macros::datetime;
 
 use crate::notification::{
-    Action, Category, Channel, Content, Create, Created, Delivery, DeliveryStatus, Error, Event, Life, Plan,
-    Priority, Tags,
+    Action, Category, Channel, Content, Create, Created, Delivery, DeliveryStatus, Error, Event, Life,
+    PlanStep, Priority, Tags,
 };
 
 use super::harness::given;
@@ -23,12 +23,11 @@ fn creating_a_notification_records_everything_that_was_asked() {
         content: content.clone(),
         category: Some(category.clone()),
         priority: Priority::Urgent,
-        plan: Plan::default(),
+        plan: PlanStep::default_plan(),
         data: Some(data.clone()),
         tags: tags.clone(),
         deliver_at: Some(deliver_at),
         expires_at: Some(EXPIRES_AT),
-        now: NOW,
     };
     let recorded = Created {
         tenant: tenant("acme"),
@@ -36,7 +35,7 @@ fn creating_a_notification_records_everything_that_was_asked() {
         content: Some(content),
         category: Some(category),
         priority: Priority::Urgent,
-        plan: Plan::default(),
+        plan: vec![PlanStep { channel: Channel::InApp }],
         data: Some(data),
         tags,
         deliver_at: Some(deliver_at),
@@ -65,9 +64,7 @@ fn a_notification_with_a_delivery_time_waits_for_it() {
 #[test]
 fn the_first_attempt_of_every_planned_channel_is_pending() {
     let notification = given([]).when(Action::Create(Box::new(create()))).then([created()]);
-    let first = Delivery::planned(0, &in_app());
-    assert_eq!((first.channel, first.attempt), (Channel::InApp, 1));
-    assert_eq!(first.status, DeliveryStatus::Pending);
+    let first = Delivery { channel: Channel::InApp, attempt: 1, status: DeliveryStatus::Pending };
     assert_eq!(notification.deliveries, [first]);
 }
 
