@@ -163,7 +163,7 @@ impl Templates {
     ) -> Result<TemplateResponse, Problem> {
         let id = id(command.principal().tenant(), &key)?;
         let says = command.body.parse::<PublishTemplate>()?.into_domain("")?;
-        compiled(says.clone(), "")?;
+        compiled(says.clone(), "").await?;
         command.change(&id, &idempotency_key, Action::Publish(says)).await
     }
 
@@ -257,7 +257,8 @@ impl Templates {
         let time_zone = asked.time_zone.map(|text| addresses::time_zone("/time_zone", &text)).transpose()?;
         let reader = Reader { locale: locale.as_ref(), time_zone: time_zone.as_ref() };
         let args: Map<String, Value> = asked.args.unwrap_or_default().into_iter().collect();
-        let rendered = compiled(says, "/draft")?
+        let rendered = compiled(says, "/draft")
+            .await?
             .render(reader, &args)
             .map_err(|bad| Problem::at(Kind::Invalid, format!("/args/{}", escaped(&bad.name)), bad.detail))?;
         let parts = rendered.parts.into_iter().map(|(part, words)| (part.id().to_owned(), words)).collect();
@@ -277,7 +278,13 @@ fn id(tenant: &Tenant, key: &str) -> Result<TemplateId, Problem> {
 }
 
 async fn template(reads: &Reads, id: &TemplateId) -> Result<Template, Problem> {
-    let events = reads.reader.of_aggregates(&reads.pool, Template::TYPE, &[id.to_string()]).await?;
+    template_at(reads, id, i64::MAX).await
+}
+
+/// As it stood at a position of the log.
+async fn template_at(reads: &Reads, id: &TemplateId, position: i64) -> Result<Template, Problem> {
+    let mut events = reads.reader.of_aggregates(&reads.pool, Template::TYPE, &[id.to_string()]).await?;
+    events.retain(|event| event.position <= position);
     let template = fold(&events).map_err(|error| Problem::internal(&error))?;
     template.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such template"))
 }
@@ -289,9 +296,11 @@ fn of_version(template: &Template, number: Option<u32>) -> Result<(u32, &Version
     Ok((number, version.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such version"))?))
 }
 
-/// Each flaw by the pointer to its source, below `base`.
-fn compiled(version: Version, base: &str) -> Result<Compiled, Problem> {
-    Compiled::new(version).map_err(|flaws| {
+/// Each flaw by the pointer to its source, below `base`. Megabytes of sources take a while, in which no other request
+/// should wait for this one.
+async fn compiled(version: Version, base: &str) -> Result<Compiled, Problem> {
+    let compiling = tokio::task::spawn_blocking(|| Compiled::new(version)).await;
+    compiling.map_err(|error| Problem::internal(&error))?.map_err(|flaws| {
         let told = |Flaw { locale, line, column, words }: &Flaw| {
             (format!("{base}/sources/{locale}"), format!("line {line}, column {column}: {words}"))
         };
@@ -304,7 +313,8 @@ impl<C, B: CommandBody> Command<C, B> {
     async fn change(&self, id: &TemplateId, key: &Key, action: Action) -> Result<TemplateResponse, Problem> {
         let reads = &self.backend.reads;
         let changed = self.backend.commands.change_template(&self.context(key), id, action).await?;
-        let shown = TemplateVersion::of(id, &template(reads, id).await?, None)?;
+        // As it stood then: a repetition is given the answer of the first, whatever was published since.
+        let shown = TemplateVersion::of(id, &template_at(reads, id, changed.position).await?, None)?;
         let replayed = changed.replayed.then_some(true);
         Ok(TemplateResponse::Kept(Json(shown), reads.cursor(changed.position), replayed))
     }
