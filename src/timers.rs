@@ -264,6 +264,7 @@ fn item(due: &Due, part: i32) -> Item {
         Kind::Release => Action::Release { at },
         Kind::Wake => Action::Wake { at },
         Kind::Expire => Action::Expire { at },
+        Kind::Activate(channel) => Action::Activate { channel, at },
     };
     Item { id: NotificationId::new(due.notification), action, part }
 }

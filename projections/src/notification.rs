@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidings_domain::notification::{Created, DeliveryStatus, Event, Failure, Life, Notification};
+use tidings_domain::notification::{Created, Delivery, DeliveryStatus, Event, Failure, Life, Notification};
 use tidings_domain::{NotificationId, UserId};
 use time::OffsetDateTime;
 
@@ -77,13 +77,12 @@ impl Overview {
         }
     }
 
-    /// Per channel of the plan: status, attempts begun, and the latest failure unless it was overcome.
-    pub fn deliveries(&self) -> impl Iterator<Item = (&'static str, DeliveryStatus, u32, Option<&str>)> {
+    /// Per channel of the plan: how it stands, and the latest failure unless it was overcome.
+    pub fn deliveries(&self) -> impl Iterator<Item = (&Delivery, Option<&Failure>)> {
         self.state.deliveries.iter().map(|delivery| {
             let failure = self.failures.iter().find(|(channel, _)| *channel == delivery.channel);
             let failure = failure.filter(|_| delivery.status != DeliveryStatus::Delivered);
-            let detail = failure.map(|(_, failure)| failure.detail.as_str());
-            (delivery.channel.as_str(), delivery.status, delivery.attempt, detail)
+            (delivery, failure.map(|(_, failure)| failure))
         })
     }
 }

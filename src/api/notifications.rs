@@ -11,6 +11,7 @@ use tidings_domain::notification::{Action, Notification as Aggregated, Outcome};
 use tidings_projections::delivery::{Life, ListQuery};
 use tidings_projections::log::Cursor;
 use tidings_projections::notification::Overview;
+use time::OffsetDateTime;
 
 use super::Tag;
 use super::backend::Backend;
@@ -304,7 +305,7 @@ impl Notifications {
         #[oai(name = "Idempotency-Key")]
         key: Key,
     ) -> Result<DoneResponse, Problem> {
-        let action = command.body.parse::<ReportDelivery>()?.into_action()?;
+        let action = command.body.parse::<ReportDelivery>()?.into_action(clock::now())?;
         command.act(&id, &key, action).await
     }
 
@@ -338,7 +339,7 @@ impl<C, B: CommandBody> Command<C, B> {
 }
 
 impl ReportDelivery {
-    fn into_action(self) -> Result<Action, Problem> {
+    fn into_action(self, now: OffsetDateTime) -> Result<Action, Problem> {
         let refuse = |pointer: &str, detail: &str| Err(Problem::at(Kind::Invalid, pointer, detail));
         if self.attempt == Some(0) {
             return refuse("/attempt", "must be at least 1");
@@ -347,11 +348,12 @@ impl ReportDelivery {
             return refuse("/error", "must have at most 1,000 characters");
         }
         let outcome = match (self.outcome, self.error) {
-            (ReportedOutcome::Delivered, None) => Outcome::Delivered,
+            (ReportedOutcome::Delivered, None) => Outcome::delivered(),
             (ReportedOutcome::Delivered, Some(_)) => return refuse("/error", "goes with a failed outcome"),
-            (ReportedOutcome::Failed, detail) => Outcome::Failed { detail: detail.unwrap_or_default() },
+            (ReportedOutcome::Failed, detail) => Outcome::reported(detail.unwrap_or_default()),
         };
-        Ok(Action::Deliver { channel: self.channel.into(), attempt: self.attempt, outcome })
+        let (channel, attempt) = (self.channel.into(), self.attempt);
+        Ok(Action::Deliver { channel, attempt, outcome, at: now })
     }
 }
 

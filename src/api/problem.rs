@@ -336,6 +336,13 @@ impl From<notification::Error> for Problem {
             | notification::Error::ChannelNotPlanned
             | notification::Error::StaleAttempt { .. }
             | notification::Error::AttemptEnded { .. }
+            | notification::Error::NotActivated
+            | notification::Error::NothingToCall
+            | notification::Error::NotDue
+            | notification::Error::AlreadyStarted
+            | notification::Error::NoAttemptLeft
+            | notification::Error::NotStarted
+            | notification::Error::Stopped { .. }
             | notification::Error::NothingToRetry => Kind::InvalidState,
         };
         Self::new(kind, refusal.to_string())

@@ -6,7 +6,7 @@ use poem_openapi::{Enum, Object};
 use serde::Deserialize;
 use serde_json::Value;
 use tidings_domain::UserId;
-use tidings_domain::notification::{self as domain, Category, Content, Create, PlanStep, Tags};
+use tidings_domain::notification::{self as domain, Category, Content, Create, Plan, PlanStep, Tags};
 use tidings_projections::inbox::{Fixed, Item, rfc3339};
 use tidings_projections::log::Cursor;
 use tidings_projections::notification::Overview;
@@ -111,9 +111,9 @@ impl CreateNotification {
             .map_err(|error| Problem::at(Kind::Invalid, "/user_id", error.to_string()))?;
         let ContentBody { title, body, action_url } = self.content;
         let plan = match self.plan {
-            None => PlanStep::default_plan(),
+            None => Plan::default(),
             Some(steps) if steps.len() == 1 => {
-                steps.into_iter().map(|step| PlanStep { channel: step.channel.into() }).collect()
+                Plan::new(steps.into_iter().map(|step| PlanStep::on(step.channel.into())).collect())?
             }
             Some(_) => return Err(Problem::at(Kind::Invalid, "/plan", "must have exactly one step")),
         };
@@ -132,6 +132,7 @@ impl CreateNotification {
             tags: Tags::new(self.tags.unwrap_or_default())?,
             deliver_at: deliver_at.filter(|at| *at > now),
             expires_at,
+            now,
         })
     }
 }
@@ -228,10 +229,21 @@ pub struct Notification {
 #[oai(skip_serializing_if_is_none)]
 pub struct Delivery {
     channel: String,
-    /// `pending`, `delivered`, `dead_lettered`, `cancelled` or `expired`.
+    /// `waiting` for its turn, `pending`, `scheduled` for another attempt, `started`, `delivered`, `skipped`, `exhausted`
+    /// where another channel took over, `dead_lettered`, `cancelled` or `expired`.
     status: String,
     /// The current attempt, from 1.
     attempt: u32,
+    /// When its turn comes by itself, or the attempt may begin.
+    due_at: Option<String>,
+    /// When the attempt that is under way is given up.
+    deadline: Option<String>,
+    /// Why it was skipped: `no_address`, `preference`, `quiet_hours`, `not_configured`, `throttled`, `seen`, `read`,
+    /// `delivered`, `cancelled` or `expired`.
+    skipped: Option<String>,
+    /// What kind of failure the last attempt met, unless a later one succeeded: `transient`, `permanent`, `gone`,
+    /// `reported` or `unknown`.
+    error_class: Option<String>,
     /// Why the last attempt failed, unless a later one succeeded.
     error: Option<String>,
 }
@@ -243,13 +255,16 @@ impl Notification {
         let (title, body, action_url) =
             content.map_or_else(Default::default, |c| (c.title, c.body, c.action_url));
         let tags = created.tags.as_slice();
-        let delivery =
-            |(channel, status, attempt, error): (&str, domain::DeliveryStatus, u32, Option<&str>)| Delivery {
-                channel: channel.into(),
-                status: status.as_str().into(),
-                attempt,
-                error: error.map(str::to_owned),
-            };
+        let delivery = |(delivery, failure): (&domain::Delivery, Option<&domain::Failure>)| Delivery {
+            channel: delivery.channel.as_str().into(),
+            status: delivery.status.as_str().into(),
+            attempt: delivery.attempt,
+            due_at: delivery.due_at.map(rfc3339),
+            deadline: delivery.deadline.map(rfc3339),
+            skipped: delivery.skipped.map(|reason| reason.as_str().into()),
+            error_class: failure.map(|failure| failure.class.as_str().into()),
+            error: failure.map(|failure| failure.detail.clone()),
+        };
         Self {
             id: overview.id.to_string(),
             user_id: overview.user.to_string(),

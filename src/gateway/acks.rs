@@ -124,9 +124,10 @@ async fn record_page(reader: &Reader, after: i64, up_to: i64) -> Result<i64, Com
     let complete = (changes.len() as i64) < PAGE;
     let reached = changes.last().filter(|_| !complete).map_or(up_to, |last| last.item.state.position);
     let shown = changes.iter().filter(|change| SHOWING.contains(&change.event.as_str()));
+    let at = clock::now();
     let delivered = |(change, part): (&inbox::Change, i32)| Item {
         id: NotificationId::new(change.item.notification),
-        action: Action::Deliver { channel: Channel::InApp, attempt: None, outcome: Outcome::Delivered },
+        action: Action::Deliver { channel: Channel::InApp, attempt: None, outcome: Outcome::delivered(), at },
         part,
     };
     let items: Vec<Item> = shown.zip(1..).map(delivered).collect();

@@ -34,6 +34,7 @@ async fn a_delivery_fails_is_dead_lettered_is_retried_and_succeeds() {
         json!({"channel": "in_app", "outcome": "failed", "attempt": 1, "error": "the device is gone"});
     deliver(&service, &id, failure.clone()).await.expect(200);
     let mut dead = one("dead_lettered", 1);
+    dead[0]["error_class"] = "reported".into();
     dead[0]["error"] = "the device is gone".into();
     assert_eq!(look(&service, &id).await["deliveries"], dead);
     deliver(&service, &id, failure).await.expect(200);

@@ -36,6 +36,7 @@ mod nodes;
 mod notification_list;
 mod openapi;
 mod outage;
+mod plans;
 mod rate_limits;
 mod rebuild;
 mod recipients;

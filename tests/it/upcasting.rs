@@ -28,7 +28,10 @@ async fn an_event_of_an_older_version_is_lifted_for_every_reader() {
 
     // The notification, folded from its events.
     let shown = service.get(&format!("/v1/notifications/{id}")).await.expect(200).json();
-    let delivery = json!([{"channel": "in_app", "status": "dead_lettered", "attempt": 1, "error": "the device is gone"}]);
+    let delivery = json!([{
+        "channel": "in_app", "status": "dead_lettered", "attempt": 1,
+        "error_class": "reported", "error": "the device is gone",
+    }]);
     assert_eq!(shown["deliveries"], delivery);
 
     // The log, as its readers list it.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::{Category, Channel, Content, PlanStep, Priority, Tags};
+use super::{Category, Channel, Content, Failure, FailureClass, Jitter, Plan, Priority, SkipReason, Tags};
 use crate::{Issuer, UserId};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -27,13 +27,27 @@ pub enum Action {
     Expire {
         at: OffsetDateTime,
     },
-    /// The outcome of an attempt on a channel; `attempt` defaults to the current one.
+    /// The turn of a step of the plan has come by time.
+    Activate {
+        channel: Channel,
+        at: OffsetDateTime,
+    },
+    /// An attempt begins `now` and is left to whoever began it until `deadline`. One that has outlived its own is lost,
+    /// and the attempt after it is the next to begin.
+    Start {
+        channel: Channel,
+        attempt: u32,
+        now: OffsetDateTime,
+        deadline: OffsetDateTime,
+    },
+    /// The outcome of an attempt on a channel, known at an instant; `attempt` defaults to the current one.
     Deliver {
         channel: Channel,
         attempt: Option<u32>,
         outcome: Outcome,
+        at: OffsetDateTime,
     },
-    /// Try a dead-lettered channel once more; without a channel, whichever was dead-lettered.
+    /// Try once more what failed for good; without a channel, whichever was dead-lettered.
     Retry {
         channel: Option<Channel>,
     },
@@ -54,20 +68,42 @@ pub struct Create {
     pub content: Content,
     pub category: Option<Category>,
     pub priority: Priority,
-    pub plan: Vec<PlanStep>,
+    pub plan: Plan,
     pub data: Option<Map<String, Value>>,
     pub tags: Tags,
     /// Hidden until `.released`; `None` shows at once.
     pub deliver_at: Option<OffsetDateTime>,
     /// Gone from every inbox after `.expired`.
     pub expires_at: Option<OffsetDateTime>,
+    /// When it is asked for; what is shown at once has its plan counted from here.
+    pub now: OffsetDateTime,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    Delivered,
-    /// What went wrong, in the reporter's words.
-    Failed {
-        detail: String,
+    Delivered {
+        /// What the provider calls it.
+        provider_ref: Option<String>,
     },
+    Failed {
+        failure: Failure,
+        /// How long the server asks to be left alone, in seconds.
+        retry_after_s: Option<u32>,
+        /// Where between its bounds the wait for the next attempt lies.
+        jitter: Jitter,
+    },
+    /// Nobody was called.
+    Skipped { reason: SkipReason },
+}
+
+impl Outcome {
+    pub fn delivered() -> Self {
+        Self::Delivered { provider_ref: None }
+    }
+
+    /// What a service reports, in its own words. No other attempt follows, so nothing is drawn for it.
+    pub fn reported(detail: String) -> Self {
+        let failure = Failure { class: FailureClass::Reported, detail };
+        Self::Failed { failure, retry_after_s: None, jitter: Jitter(0) }
+    }
 }

@@ -11,7 +11,7 @@ pub struct InvalidContent {
 }
 
 impl InvalidContent {
-    fn at(pointer: &str, detail: &'static str) -> Self {
+    pub(super) fn at(pointer: &str, detail: &'static str) -> Self {
         Self { pointer: pointer.into(), detail }
     }
 }
@@ -70,6 +70,8 @@ pub enum Priority {
 }
 
 impl Priority {
+    pub const ALL: [Self; 4] = [Self::Low, Self::Normal, Self::High, Self::Urgent];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Low => "low",

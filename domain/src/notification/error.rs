@@ -1,6 +1,6 @@
 //! Why a notification refuses a command. A refusal changes nothing.
 
-use super::DeliveryStatus;
+use super::{DeliveryStatus, SkipReason};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -26,6 +26,27 @@ pub enum Error {
     /// An outcome that contradicts the one already recorded for this attempt.
     #[error("the attempt has ended already: {}", .status.as_str())]
     AttemptEnded { status: DeliveryStatus },
+    /// The step's turn in the plan has not come.
+    #[error("the turn of this channel has not come yet")]
+    NotActivated,
+    /// `Start` on a channel that calls nobody.
+    #[error("nothing is called on this channel, so no attempt begins")]
+    NothingToCall,
+    /// `Start` before the retry is due.
+    #[error("the attempt is not due yet")]
+    NotDue,
+    /// `Start` while somebody else has the attempt.
+    #[error("the attempt is under way")]
+    AlreadyStarted,
+    /// `Start` after the last attempt was lost: only its outcome is missing.
+    #[error("no attempt is left")]
+    NoAttemptLeft,
+    /// An outcome of an attempt that never began.
+    #[error("the attempt has not begun")]
+    NotStarted,
+    /// The user knows already, so nothing more is sent.
+    #[error("nothing more is sent on this channel: {}", .reason.as_str())]
+    Stopped { reason: SkipReason },
     /// `Retry` while nothing has failed.
     #[error("no delivery has failed, so there is nothing to retry")]
     NothingToRetry,

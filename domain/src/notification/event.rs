@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::{Category, Channel, Content, Failure, PlanStep, Priority, Tags};
+use super::{Category, Channel, Content, Failure, Plan, Priority, SkipReason, Tags};
 use crate::decode::{DecodeError, Stored, check_version, tagged};
 use crate::{Tenant, UserId};
 
@@ -40,10 +40,43 @@ pub enum Event {
     Cancelled {},
     #[serde(rename = "notification.expired")]
     Expired {},
+    /// The turn of a step has come, because the one before it failed or was skipped, or by time.
+    #[serde(rename = "delivery.fallback_activated")]
+    DeliveryFallbackActivated {
+        from: Channel,
+        channel: Channel,
+        #[serde(with = "time::serde::rfc3339")]
+        due_at: OffsetDateTime,
+    },
+    /// Somebody is about to call, and has the attempt to himself until the deadline.
+    #[serde(rename = "delivery.started")]
+    DeliveryStarted {
+        channel: Channel,
+        attempt: u32,
+        #[serde(with = "time::serde::rfc3339")]
+        deadline: OffsetDateTime,
+    },
     #[serde(rename = "delivery.succeeded")]
-    DeliverySucceeded { channel: Channel, attempt: u32 },
+    DeliverySucceeded {
+        channel: Channel,
+        attempt: u32,
+        /// What the provider calls it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider_ref: Option<String>,
+    },
     #[serde(rename = "delivery.failed")]
     DeliveryFailed { channel: Channel, attempt: u32, error: Failure },
+    /// The next attempt, numbered here, may begin then.
+    #[serde(rename = "delivery.retry_scheduled")]
+    DeliveryRetryScheduled {
+        channel: Channel,
+        attempt: u32,
+        #[serde(with = "time::serde::rfc3339")]
+        due_at: OffsetDateTime,
+    },
+    /// The channel is not used. That is no failure.
+    #[serde(rename = "delivery.skipped")]
+    DeliverySkipped { channel: Channel, reason: SkipReason },
     /// The channel has no attempt left.
     #[serde(rename = "delivery.exhausted")]
     DeliveryExhausted { channel: Channel, attempts: u32 },
@@ -66,7 +99,7 @@ pub struct Created {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<Category>,
     pub priority: Priority,
-    pub plan: Vec<PlanStep>,
+    pub plan: Plan,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Map<String, Value>>,
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
@@ -92,11 +125,41 @@ impl Event {
             Self::Snoozed { .. } => "notification.snoozed",
             Self::Cancelled {} => "notification.cancelled",
             Self::Expired {} => "notification.expired",
+            Self::DeliveryFallbackActivated { .. } => "delivery.fallback_activated",
+            Self::DeliveryStarted { .. } => "delivery.started",
             Self::DeliverySucceeded { .. } => "delivery.succeeded",
             Self::DeliveryFailed { .. } => "delivery.failed",
+            Self::DeliveryRetryScheduled { .. } => "delivery.retry_scheduled",
+            Self::DeliverySkipped { .. } => "delivery.skipped",
             Self::DeliveryExhausted { .. } => "delivery.exhausted",
             Self::DeliveryDeadLettered { .. } => "delivery.dead_lettered",
             Self::DeliveryRetryRequested { .. } => "delivery.retry_requested",
+        }
+    }
+
+    /// Whose delivery it is about, if it is about one.
+    pub fn channel(&self) -> Option<Channel> {
+        match self {
+            Self::DeliveryFallbackActivated { channel, .. }
+            | Self::DeliveryStarted { channel, .. }
+            | Self::DeliverySucceeded { channel, .. }
+            | Self::DeliveryFailed { channel, .. }
+            | Self::DeliveryRetryScheduled { channel, .. }
+            | Self::DeliverySkipped { channel, .. }
+            | Self::DeliveryExhausted { channel, .. }
+            | Self::DeliveryDeadLettered { channel }
+            | Self::DeliveryRetryRequested { channel, .. } => Some(*channel),
+            Self::Created(_)
+            | Self::Released {}
+            | Self::Woken {}
+            | Self::Seen {}
+            | Self::Read {}
+            | Self::Unread {}
+            | Self::Archived {}
+            | Self::Unarchived {}
+            | Self::Snoozed { .. }
+            | Self::Cancelled {}
+            | Self::Expired {} => None,
         }
     }
 }
@@ -115,7 +178,11 @@ impl Stored for Event {
             | "notification.snoozed"
             | "notification.cancelled"
             | "notification.expired"
+            | "delivery.fallback_activated"
+            | "delivery.started"
             | "delivery.succeeded"
+            | "delivery.retry_scheduled"
+            | "delivery.skipped"
             | "delivery.exhausted"
             | "delivery.dead_lettered"
             | "delivery.retry_requested" => Some("1.0.0"),

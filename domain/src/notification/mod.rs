@@ -5,16 +5,21 @@
 
 mod command;
 mod content;
+mod delivering;
 mod delivery;
 mod error;
 mod event;
+mod plan;
+mod retry;
 mod state;
 
 pub use command::{Action, Command, Create, Outcome};
 pub use content::{Category, Content, InvalidContent, Priority, Tag, Tags};
-pub use delivery::{Channel, Delivery, DeliveryStatus, Failure, FailureClass, PlanStep};
+pub use delivery::{Channel, Delivery, DeliveryStatus, Failure, FailureClass, SkipReason};
 pub use error::Error;
 pub use event::{Created, Event};
+pub use plan::{Plan, PlanStep, Unless};
+pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use state::{Life, Notification};
 
 use cqrs_es::event_sink::EventSink;

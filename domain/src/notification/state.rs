@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{Action, Channel, Command, Create, Created, Delivery, DeliveryStatus, Error, Event};
-use super::{Failure, FailureClass, Outcome};
+use super::delivering::Decision;
+use super::{Action, Command, Create, Created, Delivery, Error, Event, PlanStep};
 use crate::{Issuer, Tenant, UserId};
 
 /// Where a notification stands in its life. Time moves it only through events.
@@ -30,11 +30,15 @@ pub struct Notification {
     pub life: Life,
     pub seen: bool,
     pub read: bool,
+    /// Read, and perhaps marked unread since.
+    pub was_read: bool,
     pub archived: bool,
     #[serde(with = "time::serde::rfc3339::option")]
     pub snoozed_until: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339::option")]
     pub expires_at: Option<OffsetDateTime>,
+    /// What was planned, and how that stands, step by step.
+    pub plan: Vec<PlanStep>,
     pub deliveries: Vec<Delivery>,
 }
 
@@ -49,7 +53,13 @@ impl Notification {
             Action::Release { at } => Ok(self.release(*at)),
             Action::Wake { at } => Ok(self.wake(*at)),
             Action::Expire { at } => Ok(self.expire(*at)),
-            Action::Deliver { channel, attempt, outcome } => self.deliver(*channel, *attempt, outcome),
+            Action::Activate { channel, at } => Ok(self.activate(*channel, *at)),
+            Action::Start { channel, attempt, now, deadline } => {
+                self.start(*channel, *attempt, *now, *deadline)
+            }
+            Action::Deliver { channel, attempt, outcome, at } => {
+                self.deliver(*channel, *attempt, outcome, *at)
+            }
             Action::Retry { channel } => self.retry(*channel),
             Action::MarkSeen => self.mark(!self.seen, [Event::Seen {}]),
             Action::MarkRead => self.mark(!self.read, [Event::Read {}]),
@@ -74,7 +84,7 @@ impl Notification {
             content: Some(create.content.clone()),
             category: create.category.clone(),
             priority: create.priority,
-            plan: create.plan.clone(),
+            plan: create.plan.counted_from(create.deliver_at.unwrap_or(create.now)),
             data: create.data.clone(),
             tags: create.tags.clone(),
             deliver_at: create.deliver_at,
@@ -102,7 +112,7 @@ impl Notification {
         if alive && self.expires_at == Some(at) { vec![Event::Expired {}] } else { vec![] }
     }
 
-    fn check_released(&self) -> Result<(), Error> {
+    pub(super) fn check_released(&self) -> Result<(), Error> {
         match self.life {
             Life::Absent => Err(Error::NotFound),
             Life::Scheduled { .. } => Err(Error::NotReleased),
@@ -112,51 +122,19 @@ impl Notification {
         }
     }
 
-    /// A mark the user makes. Any of them shows that the notification reached its reader.
+    /// A mark the user makes. Any of them shows that the notification reached its reader; what has been seen or read stops
+    /// what still waits.
     fn mark<const N: usize>(&self, changes: bool, events: [Event; N]) -> Result<Vec<Event>, Error> {
         self.check_released()?;
         if !changes {
             return Ok(vec![]);
         }
-        let mut events = Vec::from(events);
-        events
-            .extend(self.in_app().filter(|d| !matches!(d.status, DeliveryStatus::Delivered)).map(succeeded));
-        Ok(events)
-    }
-
-    fn deliver(
-        &self,
-        channel: Channel,
-        attempt: Option<u32>,
-        outcome: &Outcome,
-    ) -> Result<Vec<Event>, Error> {
-        self.check_released()?;
-        let delivery = self.delivery(channel).ok_or(Error::ChannelNotPlanned)?;
-        if attempt.is_some_and(|attempt| attempt != delivery.attempt) {
-            return Err(Error::StaleAttempt { current: delivery.attempt });
-        }
-        match (delivery.status, outcome) {
-            (DeliveryStatus::Pending, Outcome::Delivered) => Ok(vec![succeeded(delivery)]),
-            (DeliveryStatus::Pending, Outcome::Failed { detail }) => Ok(failed_for_good(delivery, detail)),
-            (DeliveryStatus::Delivered, Outcome::Delivered)
-            | (DeliveryStatus::DeadLettered, Outcome::Failed { .. }) => Ok(vec![]),
-            (status, _) => Err(Error::AttemptEnded { status }),
-        }
-    }
-
-    fn retry(&self, channel: Option<Channel>) -> Result<Vec<Event>, Error> {
-        self.check_released()?;
-        if channel.is_some_and(|channel| self.delivery(channel).is_none()) {
-            return Err(Error::ChannelNotPlanned);
-        }
-        let again: Vec<Event> = self
-            .deliveries
-            .iter()
-            .filter(|d| channel.is_none_or(|channel| channel == d.channel))
-            .filter(|d| d.status == DeliveryStatus::DeadLettered)
-            .map(|d| Event::DeliveryRetryRequested { channel: d.channel, attempt: d.attempt + 1 })
-            .collect();
-        if again.is_empty() { Err(Error::NothingToRetry) } else { Ok(again) }
+        let mut decision = Decision::from(self);
+        events.into_iter().for_each(|event| decision.emit(event));
+        decision.settle_in_app();
+        decision.stop();
+        decision.skip_needless();
+        Ok(decision.events)
     }
 
     fn cancel(&self) -> Result<Vec<Event>, Error> {
@@ -168,14 +146,6 @@ impl Notification {
         }
     }
 
-    fn delivery(&self, channel: Channel) -> Option<&Delivery> {
-        self.deliveries.iter().find(|d| d.channel == channel)
-    }
-
-    fn in_app(&self) -> impl Iterator<Item = &Delivery> {
-        self.delivery(Channel::InApp).into_iter()
-    }
-
     /// Folds one fact into the state. It never judges: whatever was stored has happened.
     pub fn evolve(&mut self, event: &Event) {
         match event {
@@ -183,27 +153,24 @@ impl Notification {
             Event::Released {} => self.life = Life::Released,
             Event::Woken {} => self.snoozed_until = None,
             Event::Seen {} => self.seen = true,
-            Event::Read {} => (self.seen, self.read) = (true, true),
+            Event::Read {} => (self.seen, self.read, self.was_read) = (true, true, true),
             Event::Unread {} => self.read = false,
             Event::Archived {} => self.archived = true,
             Event::Unarchived {} => self.archived = false,
             Event::Snoozed { until } => self.snoozed_until = Some(*until),
-            Event::Cancelled {} => self.end(Life::Cancelled, DeliveryStatus::Cancelled),
-            Event::Expired {} => self.end(Life::Expired, DeliveryStatus::Expired),
-            Event::DeliverySucceeded { channel, attempt } => {
-                self.set_delivery(*channel, *attempt, DeliveryStatus::Delivered);
-            }
-            Event::DeliveryDeadLettered { channel } => {
-                if let Some(delivery) = self.deliveries.iter_mut().find(|d| d.channel == *channel) {
-                    delivery.status = DeliveryStatus::DeadLettered;
-                }
-            }
-            Event::DeliveryRetryRequested { channel, attempt } => {
-                self.set_delivery(*channel, *attempt, DeliveryStatus::Pending);
-            }
-            // What follows from a failure is said by the events after it.
-            Event::DeliveryFailed { .. } | Event::DeliveryExhausted { .. } => {}
+            Event::Cancelled {} => self.life = Life::Cancelled,
+            Event::Expired {} => self.life = Life::Expired,
+            Event::DeliveryFallbackActivated { .. }
+            | Event::DeliveryStarted { .. }
+            | Event::DeliverySucceeded { .. }
+            | Event::DeliveryFailed { .. }
+            | Event::DeliveryRetryScheduled { .. }
+            | Event::DeliverySkipped { .. }
+            | Event::DeliveryExhausted { .. }
+            | Event::DeliveryDeadLettered { .. }
+            | Event::DeliveryRetryRequested { .. } => {}
         }
+        self.deliveries.iter_mut().for_each(|delivery| delivery.evolve(event));
     }
 
     fn created(created: &Created) -> Self {
@@ -214,37 +181,9 @@ impl Notification {
                 None => Life::Released,
             },
             expires_at: created.expires_at,
-            deliveries: created.plan.iter().map(|step| Delivery::first(step.channel)).collect(),
+            plan: created.plan.steps().to_vec(),
+            deliveries: (0..).zip(created.plan.steps()).map(|(i, step)| Delivery::planned(i, step)).collect(),
             ..Self::default()
         }
     }
-
-    fn end(&mut self, life: Life, status: DeliveryStatus) {
-        self.life = life;
-        for delivery in self.deliveries.iter_mut().filter(|d| d.status == DeliveryStatus::Pending) {
-            delivery.status = status;
-        }
-    }
-
-    fn set_delivery(&mut self, channel: Channel, attempt: u32, status: DeliveryStatus) {
-        if let Some(delivery) = self.deliveries.iter_mut().find(|d| d.channel == channel) {
-            (delivery.attempt, delivery.status) = (attempt, status);
-        }
-    }
-}
-
-fn succeeded(delivery: &Delivery) -> Event {
-    Event::DeliverySucceeded { channel: delivery.channel, attempt: delivery.attempt }
-}
-
-/// In-app delivery calls nothing that could be called again by itself: a reported failure ends it until
-/// somebody asks for a retry.
-fn failed_for_good(delivery: &Delivery, detail: &str) -> Vec<Event> {
-    let Delivery { channel, attempt, .. } = *delivery;
-    let error = Failure { class: FailureClass::Reported, detail: detail.into() };
-    vec![
-        Event::DeliveryFailed { channel, attempt, error },
-        Event::DeliveryExhausted { channel, attempts: attempt },
-        Event::DeliveryDeadLettered { channel },
-    ]
 }

@@ -3,14 +3,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tidings_domain::notification::{Channel, Created, DeliveryStatus, Event};
+use tidings_domain::notification::{Created, Delivery, DeliveryStatus, Event, Failure, Priority};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::log::Recorded;
 use crate::read_model::{FoldError, recipient};
 
 /// Where a notification stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Life {
     Scheduled,
     Active,
@@ -41,17 +42,17 @@ pub(super) type DeliveryKey = (String, String, Uuid);
 /// The delivery on one channel.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Row {
-    /// As it is stored.
-    pub channel: String,
+    /// As the aggregate folds it.
+    pub delivery: Delivery,
     /// Its place in the plan, from 0.
     pub step: i16,
     /// The position of the notification's creation.
     pub created: i64,
     pub life: Life,
-    pub status: DeliveryStatus,
-    pub attempt: i32,
+    /// The lane of workers that it is served in.
+    pub priority: Priority,
     /// Why the latest failed attempt failed, until another succeeds.
-    pub error: Option<String>,
+    pub error: Option<Failure>,
     /// Its last change.
     pub position: i64,
 }
@@ -78,8 +79,13 @@ fn alters(fact: &Event) -> bool {
         Event::Released {}
         | Event::Cancelled {}
         | Event::Expired {}
+        | Event::DeliveryFallbackActivated { .. }
+        | Event::DeliveryStarted { .. }
         | Event::DeliverySucceeded { .. }
         | Event::DeliveryFailed { .. }
+        | Event::DeliveryRetryScheduled { .. }
+        | Event::DeliverySkipped { .. }
+        | Event::DeliveryExhausted { .. }
         | Event::DeliveryDeadLettered { .. }
         | Event::DeliveryRetryRequested { .. } => true,
         Event::Created(_)
@@ -89,8 +95,7 @@ fn alters(fact: &Event) -> bool {
         | Event::Unread {}
         | Event::Archived {}
         | Event::Unarchived {}
-        | Event::Snoozed { .. }
-        | Event::DeliveryExhausted { .. } => false,
+        | Event::Snoozed { .. } => false,
     }
 }
 
@@ -115,7 +120,7 @@ impl Rows {
             return Ok(());
         }
         let rows = self.rows.get_mut(&key).ok_or_else(|| FoldError::never_created(event))?;
-        rows.iter_mut().for_each(|row| row.evolve(fact, event.position));
+        rows.iter_mut().for_each(|row| row.evolve(fact, event));
         if !self.made.contains(&key) {
             self.moved.insert(key);
         }
@@ -125,55 +130,50 @@ impl Rows {
 
 fn planned(created: &Created, position: i64) -> Vec<Row> {
     let life = if created.deliver_at.is_some() { Life::Scheduled } else { Life::Active };
-    let row = |(step, channel): (i16, Channel)| Row {
-        channel: channel.as_str().to_owned(),
-        step,
+    let row = |(index, step)| Row {
+        delivery: Delivery::planned(index, step),
+        step: index as i16,
         created: position,
         life,
-        status: DeliveryStatus::Pending,
-        attempt: 1,
+        priority: created.priority,
         error: None,
         position,
     };
-    (0..).zip(created.plan.iter().map(|step| step.channel)).map(row).collect()
+    created.plan.steps().iter().enumerate().map(row).collect()
 }
 
 impl Row {
-    /// As the aggregate folds it.
-    fn evolve(&mut self, fact: &Event, position: i64) {
-        let is_of = |channel: &Channel| channel.as_str() == self.channel;
+    fn evolve(&mut self, fact: &Event, event: &Recorded) {
+        if fact.channel().is_some_and(|channel| channel != self.delivery.channel) {
+            return;
+        }
         match fact {
             Event::Released {} => self.life = Life::Active,
-            Event::Cancelled {} => self.end(Life::Cancelled, DeliveryStatus::Cancelled),
-            Event::Expired {} => self.end(Life::Expired, DeliveryStatus::Expired),
-            Event::DeliverySucceeded { channel, attempt } if is_of(channel) => {
-                self.stand(*attempt, DeliveryStatus::Delivered);
-                self.error = None;
-            }
-            Event::DeliveryFailed { channel, error, .. } if is_of(channel) => {
-                self.error = Some(error.detail.clone());
-            }
-            Event::DeliveryDeadLettered { channel } if is_of(channel) => {
-                self.status = DeliveryStatus::DeadLettered;
-            }
-            Event::DeliveryRetryRequested { channel, attempt } if is_of(channel) => {
-                self.stand(*attempt, DeliveryStatus::Pending);
-            }
-            // Of another channel.
-            _ => return,
+            Event::Cancelled {} => self.life = Life::Cancelled,
+            Event::Expired {} => self.life = Life::Expired,
+            Event::DeliverySucceeded { .. } => self.error = None,
+            Event::DeliveryFailed { error, .. } => self.error = Some(error.clone()),
+            _ => {}
         }
-        self.position = position;
+        self.delivery.evolve(fact);
+        if let Event::DeliveryRetryRequested { channel, .. } = fact
+            && channel.calls_outside()
+        {
+            // The aggregate lets it begin whenever; who serves the longest due first must know since when it is.
+            self.delivery.due_at = Some(event.recorded_at);
+        }
+        self.position = event.position;
     }
 
-    fn end(&mut self, life: Life, status: DeliveryStatus) {
-        self.life = life;
-        if self.status == DeliveryStatus::Pending {
-            self.status = status;
+    /// From when on there is work for somebody: the attempt may begin, or the one that is under way is overdue.
+    pub fn work_at(&self) -> Option<OffsetDateTime> {
+        let Delivery { channel, status, due_at, deadline, .. } = self.delivery;
+        match status {
+            DeliveryStatus::Started => deadline,
+            DeliveryStatus::Pending | DeliveryStatus::Scheduled if channel.calls_outside() => {
+                due_at.filter(|_| self.life == Life::Active)
+            }
+            _ => None,
         }
-    }
-
-    fn stand(&mut self, attempt: u32, status: DeliveryStatus) {
-        self.attempt = i32::try_from(attempt).unwrap_or(i32::MAX);
-        self.status = status;
     }
 }

@@ -24,7 +24,8 @@ pub struct Delivery;
 
 impl ReadModel for Delivery {
     const NAME: &'static str = "delivery";
-    const VERSION: u32 = 1;
+    /// 1 knew neither plans nor attempts that begin.
+    const VERSION: u32 = 2;
     type Output = ();
 
     async fn apply(&mut self, connection: &mut PgConnection, batch: Batch<'_>) -> Result<(), sqlx::Error> {

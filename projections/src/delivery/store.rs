@@ -5,15 +5,18 @@ use std::collections::HashSet;
 use sqlx::PgConnection;
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
-use tidings_domain::notification::DeliveryStatus;
+use tidings_domain::notification::{
+    Channel, Delivery, DeliveryStatus, Failure, FailureClass, Priority, SkipReason,
+};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::fold::{DeliveryKey, Life, Row, Rows};
 
 // OFFSET 0 keeps the planner from joining the whole table with the few rows that are wanted.
 const LOAD: &str = "
-SELECT d.tenant, d.user_id, d.notification, d.channel, d.step, d.created, d.life, d.status, d.attempt, d.error,
-       d.position
+SELECT d.tenant, d.user_id, d.notification, d.channel, d.step, d.created, d.life, d.priority, d.status, d.attempt,
+       d.due_at, d.deadline, d.skipped, d.error_class, d.error, d.position
   FROM unnest($1::text[], $2::text[], $3::uuid[]) w (tenant, user_id, notification)
  CROSS JOIN LATERAL (SELECT * FROM deliveries d
                       WHERE d.tenant = w.tenant AND d.user_id = w.user_id AND d.notification = w.notification
@@ -22,21 +25,28 @@ SELECT d.tenant, d.user_id, d.notification, d.channel, d.step, d.created, d.life
 
 const STORE: &str = "
 WITH made AS (
-    INSERT INTO deliveries (tenant, user_id, notification, channel, step, created, life, status, attempt, error,
-                            position)
-    SELECT tenant, user_id, notification, channel, step, created, life, status, attempt, error, position
+    INSERT INTO deliveries (tenant, user_id, notification, channel, step, created, priority, life, status, attempt,
+                            due_at, deadline, work_at, skipped, error_class, error, position)
+    SELECT tenant, user_id, notification, channel, step, created, priority, life, status, attempt,
+           due_at, deadline, work_at, skipped, error_class, error, position
       FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::integer[],
-                  $8::text[], $9::bigint[], $10::smallint[], $11::bigint[])
-           m (tenant, user_id, notification, channel, life, status, attempt, error, position, step, created)
+                  $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::text[],
+                  $14::bigint[], $15::smallint[], $16::bigint[], $17::smallint[])
+           m (tenant, user_id, notification, channel, life, status, attempt, due_at, deadline, work_at, skipped,
+              error_class, error, position, step, created, priority)
 ), moved AS (
     UPDATE deliveries d
-       SET life = m.life, status = m.status, attempt = m.attempt, error = m.error, position = m.position
-      FROM unnest($12::text[], $13::text[], $14::uuid[], $15::text[], $16::text[], $17::text[], $18::integer[],
-                  $19::text[], $20::bigint[])
-           m (tenant, user_id, notification, channel, life, status, attempt, error, position)
+       SET life = m.life, status = m.status, attempt = m.attempt, due_at = m.due_at, deadline = m.deadline,
+           work_at = m.work_at, skipped = m.skipped, error_class = m.error_class, error = m.error,
+           position = m.position
+      FROM unnest($18::text[], $19::text[], $20::uuid[], $21::text[], $22::text[], $23::text[], $24::integer[],
+                  $25::timestamptz[], $26::timestamptz[], $27::timestamptz[], $28::text[], $29::text[], $30::text[],
+                  $31::bigint[])
+           m (tenant, user_id, notification, channel, life, status, attempt, due_at, deadline, work_at, skipped,
+              error_class, error, position)
      WHERE (d.tenant, d.user_id, d.notification, d.channel) = (m.tenant, m.user_id, m.notification, m.channel)
 )
-UPDATE checkpoint SET position = $21 WHERE $21 IS NOT NULL";
+UPDATE checkpoint SET position = $32 WHERE $32 IS NOT NULL";
 
 #[derive(sqlx::FromRow)]
 struct StoredRow {
@@ -47,8 +57,13 @@ struct StoredRow {
     step: i16,
     created: i64,
     life: String,
+    priority: i16,
     status: String,
     attempt: i32,
+    due_at: Option<OffsetDateTime>,
+    deadline: Option<OffsetDateTime>,
+    skipped: Option<String>,
+    error_class: Option<String>,
     error: Option<String>,
     position: i64,
 }
@@ -68,33 +83,59 @@ pub(super) async fn load(
 
 impl StoredRow {
     fn into_entry(self) -> Result<(DeliveryKey, Row), sqlx::Error> {
-        let (Some(life), Some(status)) = (Life::parse(&self.life), status_of(&self.status)) else {
-            let words = format!("a delivery that is {} and {}", self.life, self.status);
-            return Err(sqlx::Error::Decode(words.into()));
+        let row = self.row().ok_or_else(|| {
+            let words = format!("a delivery on {} that is {} and {}", self.channel, self.life, self.status);
+            sqlx::Error::Decode(words.into())
+        })?;
+        Ok(((self.tenant, self.user_id, self.notification), row))
+    }
+
+    /// `None` where it says what no fold ever wrote.
+    fn row(&self) -> Option<Row> {
+        let error = match (&self.error_class, &self.error) {
+            (Some(class), Some(detail)) => {
+                Some(Failure { class: FailureClass::parse(class)?, detail: detail.clone() })
+            }
+            _ => None,
         };
-        let row = Row {
-            channel: self.channel,
+        let skipped = match &self.skipped {
+            Some(reason) => Some(SkipReason::parse(reason)?),
+            None => None,
+        };
+        let delivery = Delivery {
+            channel: Channel::parse(&self.channel)?,
+            attempt: attempt_of(self.attempt),
+            status: DeliveryStatus::parse(&self.status)?,
+            due_at: self.due_at,
+            deadline: self.deadline,
+            skipped,
+        };
+        let life = Life::parse(&self.life)?;
+        let priority = Priority::ALL.into_iter().find(|priority| lane(*priority) == self.priority)?;
+        Some(Row {
+            delivery,
             step: self.step,
             created: self.created,
             life,
-            status,
-            attempt: self.attempt,
-            error: self.error,
+            priority,
+            error,
             position: self.position,
-        };
-        Ok(((self.tenant, self.user_id, self.notification), row))
+        })
     }
 }
 
-pub(super) fn status_of(text: &str) -> Option<DeliveryStatus> {
-    let all = [
-        DeliveryStatus::Pending,
-        DeliveryStatus::Delivered,
-        DeliveryStatus::DeadLettered,
-        DeliveryStatus::Cancelled,
-        DeliveryStatus::Expired,
-    ];
-    all.into_iter().find(|status| status.as_str() == text)
+/// As the lane of a priority is stored: the greater, the sooner.
+fn lane(priority: Priority) -> i16 {
+    priority as i16
+}
+
+/// Attempts past the range of the column stay at its end.
+fn stored(attempt: u32) -> i32 {
+    i32::try_from(attempt).unwrap_or(i32::MAX)
+}
+
+fn attempt_of(stored: i32) -> u32 {
+    u32::try_from(stored).unwrap_or(1)
 }
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
@@ -112,7 +153,8 @@ pub(super) async fn store(
     } else {
         let statement = bind_rows(sqlx::query(STORE), &made)
             .bind(made.iter().map(|(_, row)| row.step).collect::<Vec<_>>())
-            .bind(made.iter().map(|(_, row)| row.created).collect::<Vec<_>>());
+            .bind(made.iter().map(|(_, row)| row.created).collect::<Vec<_>>())
+            .bind(made.iter().map(|(_, row)| lane(row.priority)).collect::<Vec<_>>());
         bind_rows(statement, &moved)
     };
     statement.bind(checkpoint).execute(connection).await.map(drop)
@@ -128,10 +170,19 @@ fn bind_rows<'q>(statement: Statement<'q>, rows: &[Entry<'q>]) -> Statement<'q> 
         .bind(rows.iter().map(|(key, _)| key.0.as_str()).collect::<Vec<_>>())
         .bind(rows.iter().map(|(key, _)| key.1.as_str()).collect::<Vec<_>>())
         .bind(rows.iter().map(|(key, _)| key.2).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, row)| row.channel.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.delivery.channel.as_str()).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, row)| row.life.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, row)| row.status.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, row)| row.attempt).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, row)| row.error.as_deref()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.delivery.status.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| stored(row.delivery.attempt)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.delivery.due_at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.delivery.deadline).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.work_at()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.delivery.skipped.map(SkipReason::as_str)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| class(row)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.error.as_ref().map(|e| e.detail.as_str())).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, row)| row.position).collect::<Vec<_>>())
+}
+
+fn class(row: &Row) -> Option<&'static str> {
+    row.error.as_ref().map(|error| error.class.as_str())
 }

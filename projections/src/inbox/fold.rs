@@ -38,8 +38,12 @@ pub(super) fn altered_item(event: &Recorded) -> Option<ItemKey> {
     let (id, fact) = event.notification().ok()??;
     match fact {
         Event::Created(_)
+        | Event::DeliveryFallbackActivated { .. }
+        | Event::DeliveryStarted { .. }
         | Event::DeliverySucceeded { .. }
         | Event::DeliveryFailed { .. }
+        | Event::DeliveryRetryScheduled { .. }
+        | Event::DeliverySkipped { .. }
         | Event::DeliveryExhausted { .. }
         | Event::DeliveryDeadLettered { .. }
         | Event::DeliveryRetryRequested { .. } => None,
@@ -133,8 +137,12 @@ fn alter(item: &mut ItemState, event: &Recorded, fact: &Event) {
         Event::Cancelled {} => item.ended = Some(Ended::Cancelled),
         Event::Expired {} => item.ended = Some(Ended::Expired),
         Event::Created(_)
+        | Event::DeliveryFallbackActivated { .. }
+        | Event::DeliveryStarted { .. }
         | Event::DeliverySucceeded { .. }
         | Event::DeliveryFailed { .. }
+        | Event::DeliveryRetryScheduled { .. }
+        | Event::DeliverySkipped { .. }
         | Event::DeliveryExhausted { .. }
         | Event::DeliveryDeadLettered { .. }
         | Event::DeliveryRetryRequested { .. } => {}

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tidings_domain::notification::{
-    Action, Channel, Command, Content, Create, Event, Notification, Outcome, PlanStep, Priority, Tags,
+    Action, Backoff, Channel, Command, Content, Create, Delivery, DeliveryStatus, Event, Failure,
+    FailureClass, Jitter, Notification, Outcome, Plan, PlanStep, Priority, RetryPolicy, SkipReason, Tags,
+    Unless,
 };
 use tidings_domain::{Issuer, NotificationId, Tenant, UserId};
 use time::macros::datetime;
@@ -24,7 +26,7 @@ pub const SNOOZES: [OffsetDateTime; 2] = [datetime!(2026-08-04 09:00 UTC), datet
 /// The same name in two tenants is two users.
 const OWNERS: [(&str, &str); 3] = [("acme", "ada"), ("acme", "bob"), ("other", "ada")];
 const NOTIFICATIONS: usize = 6;
-const COMMANDS: usize = 90;
+const COMMANDS: usize = 120;
 
 /// Marsaglia's xorshift64 (2003): enough spread for a test, and no dependency.
 pub struct Xorshift(pub u64);
@@ -83,11 +85,12 @@ pub fn create(user: &str, title: &str, deliver_at: Option<OffsetDateTime>) -> Cr
         content: Content::new(title.into(), "It is due.".into(), None).unwrap(),
         category: None,
         priority: Priority::Normal,
-        plan: PlanStep::default_plan(),
+        plan: Plan::default(),
         data: None,
         tags: Tags::default(),
         deliver_at,
         expires_at: Some(EXPIRES_AT),
+        now: BEGINNING,
     }
 }
 
@@ -114,10 +117,11 @@ pub fn history(random: &mut Xorshift) -> Vec<Arc<Recorded>> {
         .map(|n| Subject { owner: random.pick(&OWNERS), id: id(n), state: Notification::default() })
         .collect();
     let mut events = Vec::new();
-    for _ in 0..COMMANDS {
+    for turn in 0..COMMANDS {
+        let now = BEGINNING + Duration::seconds(turn as i64);
         let number = random.below(NOTIFICATIONS);
         let subject = &mut subjects[number];
-        let action = action(random, subject, number);
+        let action = action(random, subject, number, now);
         let command = Command { issuer: service(subject.owner.0), action };
         for event in subject.state.decide(&command).unwrap_or_default() {
             subject.state.evolve(&event);
@@ -128,29 +132,68 @@ pub fn history(random: &mut Xorshift) -> Vec<Arc<Recorded>> {
     events
 }
 
-fn action(random: &mut Xorshift, subject: &Subject, number: usize) -> Action {
+fn action(random: &mut Xorshift, subject: &Subject, number: usize, now: OffsetDateTime) -> Action {
     if subject.state.owner.is_none() {
         let deliver_at = random.pick(&[None, None, Some(RELEASE_AT)]);
-        return Action::Create(Box::new(create(subject.owner.1, &format!("Invoice {number}"), deliver_at)));
+        let create = create(subject.owner.1, &format!("Invoice {number}"), deliver_at);
+        let (plan, priority) = (plan(random), random.pick(&Priority::ALL));
+        return Action::Create(Box::new(Create { plan, priority, ..create }));
     }
-    let channel = Channel::InApp;
-    match random.below(60) {
+    match random.below(80) {
         0..=6 => Action::Release { at: RELEASE_AT },
         7..=11 => Action::Wake { at: random.pick(&SNOOZES) },
         12 => Action::Expire { at: EXPIRES_AT },
         13 => Action::Cancel,
-        14..=17 => Action::Deliver { channel, attempt: None, outcome: Outcome::Delivered },
-        18..=23 => Action::Deliver {
-            channel,
-            attempt: None,
-            outcome: Outcome::Failed { detail: "no device".into() },
-        },
-        24..=27 => Action::Retry { channel: None },
-        28..=33 => Action::MarkSeen,
-        34..=39 => Action::MarkRead,
-        40..=45 => Action::MarkUnread,
-        46..=49 => Action::Archive,
-        50..=54 => Action::Unarchive,
+        14..=49 => delivering(random, &subject.state.deliveries, now),
+        50..=54 => Action::Retry { channel: None },
+        55..=56 => Action::MarkSeen,
+        57..=58 => Action::MarkRead,
+        59..=64 => Action::MarkUnread,
+        65..=66 => Action::Archive,
+        67..=71 => Action::Unarchive,
         _ => Action::Snooze { until: random.pick(&SNOOZES) },
+    }
+}
+
+/// The inbox alone, or channels that stand in for it.
+fn plan(random: &mut Xorshift) -> Plan {
+    let backoff = Backoff::Exponential { base_ms: 1000, cap_ms: 4000 };
+    let retry = Some(RetryPolicy { attempts_max: 3, backoff });
+    let mut steps = vec![PlanStep::on(Channel::InApp)];
+    for channel in [Channel::Email, Channel::Slack, Channel::Webhook] {
+        let after_s = random.pick(&[None, Some(20)]);
+        let unless = random.pick(&[None, Some(Unless::Delivered), Some(Unless::Read)]);
+        steps.push(PlanStep { after_s, unless, retry, ..PlanStep::on(channel) });
+    }
+    match random.below(4) {
+        0 => steps.truncate(1),
+        1 => drop(steps.remove(0)),
+        2 => steps.truncate(2),
+        _ => {}
+    }
+    (steps[0].after_s, steps[0].unless) = (None, None);
+    Plan::new(steps).unwrap()
+}
+
+/// What a timer, a worker or a reporter does next on some channel.
+fn delivering(random: &mut Xorshift, deliveries: &[Delivery], now: OffsetDateTime) -> Action {
+    let Delivery { channel, attempt, status, due_at, deadline, .. } = random.pick(deliveries);
+    let lost = deadline.is_some_and(|deadline| deadline <= now);
+    match status {
+        DeliveryStatus::Waiting => Action::Activate { channel, at: due_at.unwrap_or(now) },
+        _ if lost || channel != Channel::InApp && status != DeliveryStatus::Started => {
+            let (attempt, now) = (attempt + u32::from(lost), due_at.map_or(now, |due_at| now.max(due_at)));
+            Action::Start { channel, attempt, now, deadline: now + Duration::seconds(10) }
+        }
+        _ => {
+            let class = random.pick(&[FailureClass::Transient, FailureClass::Transient, FailureClass::Gone]);
+            let failure = Failure { class, detail: "no device".into() };
+            let outcome = match random.below(6) {
+                0 => Outcome::delivered(),
+                1 => Outcome::Skipped { reason: SkipReason::NoAddress },
+                _ => Outcome::Failed { failure, retry_after_s: None, jitter: Jitter(1 << 31) },
+            };
+            Action::Deliver { channel, attempt: None, outcome, at: now }
+        }
     }
 }

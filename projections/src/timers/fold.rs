@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use tidings_domain::notification::Event;
+use tidings_domain::notification::{Channel, Event};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -19,16 +19,30 @@ pub enum Kind {
     Wake,
     /// It leaves for good.
     Expire,
+    /// The turn of the plan's step on this channel comes by time.
+    Activate(Channel),
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Release, Self::Wake, Self::Expire];
+    /// Nobody is activated in the app: that is the first step of a plan, or none.
+    pub const ALL: [Self; 6] = [
+        Self::Release,
+        Self::Wake,
+        Self::Expire,
+        Self::Activate(Channel::Email),
+        Self::Activate(Channel::Slack),
+        Self::Activate(Channel::Webhook),
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Release => "release",
             Self::Wake => "wake",
             Self::Expire => "expire",
+            Self::Activate(Channel::InApp) => "activate_in_app",
+            Self::Activate(Channel::Email) => "activate_email",
+            Self::Activate(Channel::Slack) => "activate_slack",
+            Self::Activate(Channel::Webhook) => "activate_webhook",
         }
     }
 
@@ -65,18 +79,28 @@ impl Moves {
             Event::Created(created) => {
                 created.deliver_at.into_iter().for_each(|at| put(Kind::Release, Some(at)));
                 created.expires_at.into_iter().for_each(|at| put(Kind::Expire, Some(at)));
+                // The first step waits for nothing but the release.
+                for step in created.plan.steps().iter().skip(1).filter(|step| step.due_at.is_some()) {
+                    put(Kind::Activate(step.channel), step.due_at);
+                }
             }
             Event::Released {} => put(Kind::Release, None),
             Event::Snoozed { until } => put(Kind::Wake, Some(*until)),
             Event::Woken {} => put(Kind::Wake, None),
+            // However a step's turn came, or passed.
+            Event::DeliveryFallbackActivated { channel, .. } | Event::DeliverySkipped { channel, .. } => {
+                put(Kind::Activate(*channel), None);
+            }
             Event::Cancelled {} | Event::Expired {} => Kind::ALL.into_iter().for_each(|kind| put(kind, None)),
             Event::Seen {}
             | Event::Read {}
             | Event::Unread {}
             | Event::Archived {}
             | Event::Unarchived {}
+            | Event::DeliveryStarted { .. }
             | Event::DeliverySucceeded { .. }
             | Event::DeliveryFailed { .. }
+            | Event::DeliveryRetryScheduled { .. }
             | Event::DeliveryExhausted { .. }
             | Event::DeliveryDeadLettered { .. }
             | Event::DeliveryRetryRequested { .. } => {}

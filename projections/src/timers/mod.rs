@@ -24,7 +24,8 @@ pub struct Timers;
 
 impl ReadModel for Timers {
     const NAME: &'static str = "timers";
-    const VERSION: u32 = 1;
+    /// 1 knew no steps that wait.
+    const VERSION: u32 = 2;
     /// The earliest instant that the batch set.
     type Output = Option<OffsetDateTime>;
 

@@ -5,7 +5,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidings_domain::notification::{Event, Life, Notification};
+use tidings_domain::notification::{
+    Channel, DeliveryStatus, Event, Life, Notification, Plan, PlanStep, SkipReason,
+};
 use time::macros::datetime;
 
 use super::fold::{Kind, Moves, Set, TimerKey};
@@ -44,6 +46,10 @@ fn awaited(log: &[Arc<Recorded>]) -> HashMap<TimerKey, time::OffsetDateTime> {
         let expire = state.expires_at.filter(|_| alive);
         for (kind, at) in [(Kind::Release, release), (Kind::Wake, wake), (Kind::Expire, expire)] {
             awaited.extend(at.map(|at| ((tenant.clone(), user.clone(), id, kind), at)));
+        }
+        for waits in state.deliveries.iter().filter(|d| d.status == DeliveryStatus::Waiting) {
+            let key = (tenant.clone(), user.clone(), id, Kind::Activate(waits.channel));
+            awaited.extend(waits.due_at.map(|at| (key, at)));
         }
     }
     awaited
@@ -95,6 +101,37 @@ fn each_event_sets_replaces_or_clears_its_timers() {
     store(&mut table, &[Arc::new(recorded(1, ADA, id(1), created(ADA, true)))]);
     store(&mut table, &[Arc::new(recorded(2, ADA, id(1), Event::Expired {}))]);
     assert_eq!(table, Table::new(), "what has expired waits for nothing");
+}
+
+/// What waits of e-mail, Slack and the webhook.
+fn steps_that_wait(table: &Table) -> Vec<Channel> {
+    let outside = Channel::ALL.into_iter().filter(|channel| channel.calls_outside());
+    let key = |channel| (ADA.0.into(), ADA.1.into(), id(1).uuid(), Kind::Activate(channel));
+    outside.filter(|channel| table.contains_key(&key(*channel))).collect()
+}
+
+#[test]
+fn a_step_that_waits_for_an_instant_has_a_timer_until_its_turn_has_come_or_passed() {
+    use Channel::{Email, InApp, Slack, Webhook};
+    let at = |minute| Some(datetime!(2026-08-01 09:00 UTC) + time::Duration::minutes(minute));
+    let Event::Created(mut made) = created(ADA, false) else { unreachable!("it was created") };
+    // A first step that is due is no step that waits.
+    let steps = [(Email, at(0)), (Slack, at(5)), (Webhook, at(9))];
+    made.plan =
+        Plan::new(steps.map(|(on, due_at)| PlanStep { due_at, ..PlanStep::on(on) }).to_vec()).unwrap();
+    let mut table = Table::new();
+    let mut tell = |position, event| {
+        store(&mut table, &[Arc::new(recorded(position, ADA, id(1), event))]);
+        steps_that_wait(&table)
+    };
+    assert_eq!(tell(1, Event::Created(made)), [Slack, Webhook]);
+    let activated =
+        |channel| Event::DeliveryFallbackActivated { from: InApp, channel, due_at: at(5).unwrap() };
+    assert_eq!(tell(2, activated(Slack)), [Webhook]);
+    let started = Event::DeliveryStarted { channel: Webhook, attempt: 1, deadline: at(6).unwrap() };
+    assert_eq!(tell(3, started), [Webhook], "attempts are for workers");
+    let reason = SkipReason::Seen;
+    assert_eq!(tell(4, Event::DeliverySkipped { channel: Webhook, reason }), []);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tidings_domain::notification::{
-    Action, Command, Content, Create, Event, Notification, PlanStep, Priority, Tags,
+    Action, Command, Content, Create, Event, Notification, Plan, Priority, Tags,
 };
 use tidings_domain::{Issuer, NotificationId, Tenant};
 use tidings_projections::log::{Codec, Fact, KeyRing, MasterKey};
@@ -119,11 +119,12 @@ pub(crate) fn create(user: &str) -> Create {
         content: Content::new("Hello".into(), String::new(), None).unwrap(),
         category: None,
         priority: Priority::Normal,
-        plan: PlanStep::default_plan(),
+        plan: Plan::default(),
         data: None,
         tags: Tags::default(),
         deliver_at: None,
         expires_at: None,
+        now: clock::now(),
     }
 }
 

@@ -9,10 +9,10 @@ const LATE_SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 
 impl Label for Kind {
     const NAME: &'static str = "kind";
-    const ALL: &'static [Self] = &[Self::Release, Self::Wake, Self::Expire];
+    const ALL: &'static [Self] = &Self::ALL;
 
     fn number(self) -> usize {
-        self as usize
+        Self::ALL.iter().position(|kind| *kind == self).expect("every kind of timer that is set is listed")
     }
 
     fn value(self) -> &'static str {

@@ -4,8 +4,8 @@ use serde_json::{Map, json};
 use time::macros::datetime;
 
 use crate::notification::{
-    Action, Category, Channel, Content, Create, Created, Delivery, DeliveryStatus, Error, Event, Life,
-    PlanStep, Priority, Tags,
+    Action, Category, Channel, Content, Create, Created, Delivery, DeliveryStatus, Error, Event, Life, Plan,
+    Priority, Tags,
 };
 
 use super::harness::given;
@@ -23,11 +23,12 @@ fn creating_a_notification_records_everything_that_was_asked() {
         content: content.clone(),
         category: Some(category.clone()),
         priority: Priority::Urgent,
-        plan: PlanStep::default_plan(),
+        plan: Plan::default(),
         data: Some(data.clone()),
         tags: tags.clone(),
         deliver_at: Some(deliver_at),
         expires_at: Some(EXPIRES_AT),
+        now: NOW,
     };
     let recorded = Created {
         tenant: tenant("acme"),
@@ -35,7 +36,7 @@ fn creating_a_notification_records_everything_that_was_asked() {
         content: Some(content),
         category: Some(category),
         priority: Priority::Urgent,
-        plan: vec![PlanStep { channel: Channel::InApp }],
+        plan: Plan::default(),
         data: Some(data),
         tags,
         deliver_at: Some(deliver_at),
@@ -64,7 +65,9 @@ fn a_notification_with_a_delivery_time_waits_for_it() {
 #[test]
 fn the_first_attempt_of_every_planned_channel_is_pending() {
     let notification = given([]).when(Action::Create(Box::new(create()))).then([created()]);
-    let first = Delivery { channel: Channel::InApp, attempt: 1, status: DeliveryStatus::Pending };
+    let first = Delivery::planned(0, &in_app());
+    assert_eq!((first.channel, first.attempt), (Channel::InApp, 1));
+    assert_eq!(first.status, DeliveryStatus::Pending);
     assert_eq!(notification.deliveries, [first]);
 }
 

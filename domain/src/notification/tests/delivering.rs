@@ -1,7 +1,7 @@
 //! Outcomes of attempts and retries: an attempt ends once, and only the current one can end.
 
 use crate::notification::{
-    Action, Channel, Delivery, DeliveryStatus, Error, Event, Failure, FailureClass, Outcome,
+    Action, Channel, Delivery, DeliveryStatus, Error, Event, Failure, FailureClass, Outcome, SkipReason,
 };
 
 use super::harness::{fold, given};
@@ -12,7 +12,7 @@ fn retried() -> Vec<Event> {
 }
 
 fn attempt(attempt: u32, status: DeliveryStatus) -> [Delivery; 1] {
-    [Delivery { channel: Channel::InApp, attempt, status }]
+    [Delivery { attempt, status, ..Delivery::planned(0, &in_app()) }]
 }
 
 #[test]
@@ -38,21 +38,21 @@ fn a_repeated_delivered_outcome_changes_nothing() {
 
 #[test]
 fn a_failed_outcome_is_recorded_exhausts_the_channel_and_dead_letters_it() {
-    let outcome = Outcome::Failed { detail: "the device is gone".into() };
+    let outcome = Outcome::reported("the device is gone".into());
     let error = Failure { class: FailureClass::Reported, detail: "the device is gone".into() };
     let channel = Channel::InApp;
-    let notification = given([created()]).when(Action::Deliver { channel, attempt: None, outcome }).then([
-        Event::DeliveryFailed { channel, attempt: 1, error },
-        Event::DeliveryExhausted { channel, attempts: 1 },
-        Event::DeliveryDeadLettered { channel },
-    ]);
+    let notification =
+        given([created()]).when(Action::Deliver { channel, attempt: None, outcome, at: NOW }).then([
+            Event::DeliveryFailed { channel, attempt: 1, error },
+            Event::DeliveryExhausted { channel, attempts: 1 },
+            Event::DeliveryDeadLettered { channel },
+        ]);
     assert_eq!(notification.deliveries, attempt(1, DeliveryStatus::DeadLettered));
 }
 
 #[test]
 fn a_repeated_failed_outcome_changes_nothing_even_in_other_words() {
-    let other_words = Outcome::Failed { detail: "timed out".into() };
-    let action = Action::Deliver { channel: Channel::InApp, attempt: Some(1), outcome: other_words };
+    let action = ended(Channel::InApp, 1, Outcome::reported("timed out".into()));
     given(created_and(dead_lettered(1))).when(failed(None)).then_nothing();
     given(created_and(dead_lettered(1))).when(action).then_nothing();
 }
@@ -145,8 +145,8 @@ fn a_delivery_can_be_retried_as_often_as_it_fails() {
 
 #[test]
 fn a_failure_alone_leaves_the_attempt_to_the_events_after_it() {
-    let [failed, exhausted, _] = dead_lettered(1);
-    let notification = fold([created(), failed, exhausted]);
+    let [failed, _, _] = dead_lettered(1);
+    let notification = fold([created(), failed]);
     assert_eq!(notification.deliveries, attempt(1, DeliveryStatus::Pending));
 }
 
@@ -159,10 +159,22 @@ fn facts_about_a_channel_outside_the_plan_change_nothing() {
 }
 
 #[test]
-fn channels_and_delivery_statuses_have_one_spelling() {
-    use DeliveryStatus::{Cancelled, DeadLettered, Delivered, Expired, Pending};
-    assert_eq!(serde_json::json!(Channel::InApp), Channel::InApp.as_str());
-    for status in [Pending, Delivered, DeadLettered, Cancelled, Expired] {
-        assert_eq!(serde_json::json!(status), status.as_str());
+fn channels_statuses_classes_and_reasons_have_one_spelling() {
+    let json = |value: serde_json::Value| value.as_str().unwrap().to_owned();
+    for channel in Channel::ALL {
+        assert_eq!(json(serde_json::json!(channel)), channel.as_str());
+        assert_eq!(Channel::parse(channel.as_str()), Some(channel));
+    }
+    for status in DeliveryStatus::ALL {
+        assert_eq!(json(serde_json::json!(status)), status.as_str());
+        assert_eq!(DeliveryStatus::parse(status.as_str()), Some(status));
+    }
+    for class in FailureClass::ALL {
+        assert_eq!(json(serde_json::json!(class)), class.as_str());
+        assert_eq!(FailureClass::parse(class.as_str()), Some(class));
+    }
+    for reason in SkipReason::ALL {
+        assert_eq!(json(serde_json::json!(reason)), reason.as_str());
+        assert_eq!(SkipReason::parse(reason.as_str()), Some(reason));
     }
 }

@@ -7,7 +7,8 @@ use time::macros::datetime;
 
 use crate::golden::Contract;
 use crate::notification::{
-    Category, Channel, Content, Created, Event, Failure, FailureClass, PlanStep, Priority, Tags,
+    Backoff, Category, Channel, Content, Created, Event, Failure, FailureClass, Plan, PlanStep, Priority,
+    RetryPolicy, SkipReason, Tags, Unless,
 };
 
 use super::samples::*;
@@ -20,7 +21,7 @@ fn created_with_everything() -> Created {
         content: Content::new(words.0.into(), words.1.into(), Some(words.2.into())).ok(),
         category: Category::new("billing".into()).ok(),
         priority: Priority::Urgent,
-        plan: vec![PlanStep { channel: Channel::InApp }],
+        plan: Plan::default(),
         data: Some(Map::from_iter([
             ("amount".to_owned(), json!(12.5)),
             ("lines".to_owned(), json!([{"sku": "A-1", "count": 2}, null, true])),
@@ -38,12 +39,47 @@ fn created_with_the_least() -> Created {
         content: Content::new("Invoice 42".into(), String::new(), None).ok(),
         category: None,
         priority: Priority::Normal,
-        plan: vec![PlanStep { channel: Channel::InApp }],
+        plan: Plan::default(),
         data: None,
         tags: Tags::default(),
         deliver_at: None,
         expires_at: None,
     }
+}
+
+/// A plan with all that a step can say.
+fn created_with_a_plan() -> Created {
+    let seconds = Backoff::Exponential { base_ms: 2000, cap_ms: 3_600_000 };
+    let email = PlanStep {
+        channel: Channel::Email,
+        after_s: Some(300),
+        unless: Some(Unless::Read),
+        retry: Some(RetryPolicy { attempts_max: 8, backoff: seconds }),
+        due_at: Some(datetime!(2026-08-01 09:35:00.25 UTC)),
+    };
+    let webhook = PlanStep {
+        channel: Channel::Webhook,
+        after_s: Some(3600),
+        unless: Some(Unless::Seen),
+        retry: Some(RetryPolicy::STANDARD_WEBHOOKS),
+        due_at: Some(datetime!(2026-08-01 10:30:00.25 UTC)),
+    };
+    let slack = PlanStep { unless: Some(Unless::Delivered), ..PlanStep::on(Channel::Slack) };
+    Created {
+        plan: Plan::new(vec![in_app(), email, slack, webhook]).unwrap(),
+        deliver_at: Some(datetime!(2026-08-01 09:30:00.25 UTC)),
+        ..created_with_the_least()
+    }
+}
+
+/// A first step outside is due at the release.
+fn created_outside() -> Created {
+    let email = PlanStep { due_at: Some(datetime!(2026-08-01 08:00 UTC)), ..PlanStep::on(Channel::Email) };
+    Created { plan: Plan::new(vec![email]).unwrap(), ..created_with_the_least() }
+}
+
+fn delivered_as(provider_ref: &str) -> Event {
+    Event::DeliverySucceeded { channel: Channel::Email, attempt: 2, provider_ref: Some(provider_ref.into()) }
 }
 
 /// What each file means, in the words of today.
@@ -54,6 +90,8 @@ fn expectations() -> BTreeMap<&'static str, Event> {
     BTreeMap::from([
         ("notification.created@1.0.0", Event::Created(Box::new(created_with_everything()))),
         ("notification.created@1.0.0-minimal", Event::Created(Box::new(created_with_the_least()))),
+        ("notification.created@1.0.0-plan", Event::Created(Box::new(created_with_a_plan()))),
+        ("notification.created@1.0.0-outside", Event::Created(Box::new(created_outside()))),
         ("notification.released@1.0.0", Event::Released {}),
         ("notification.woken@1.0.0", Event::Woken {}),
         ("notification.seen@1.0.0", Event::Seen {}),
@@ -64,9 +102,27 @@ fn expectations() -> BTreeMap<&'static str, Event> {
         ("notification.snoozed@1.0.0", Event::Snoozed { until: datetime!(2026-08-02 07:00 UTC) }),
         ("notification.cancelled@1.0.0", Event::Cancelled {}),
         ("notification.expired@1.0.0", Event::Expired {}),
-        ("delivery.succeeded@1.0.0", Event::DeliverySucceeded { channel, attempt: 1 }),
+        ("delivery.fallback_activated@1.0.0", activated(Channel::InApp, Channel::Email, EMAIL_AT)),
+        ("delivery.started@1.0.0", started(Channel::Email, 1)),
+        ("delivery.succeeded@1.0.0", succeeded(1)),
+        ("delivery.succeeded@1.0.0-provider", delivered_as("<1@mail.example>")),
         ("delivery.failed@1.0.0", failed("the device is gone")),
         ("delivery.failed@2.0.0", failed("the device is gone")),
+        ("delivery.failed@2.0.0-transient", failed_on(Channel::Email, 1, FailureClass::Transient)),
+        ("delivery.failed@2.0.0-permanent", failed_on(Channel::Email, 1, FailureClass::Permanent)),
+        ("delivery.failed@2.0.0-gone", failed_on(Channel::Email, 1, FailureClass::Gone)),
+        ("delivery.failed@2.0.0-unknown", failed_on(Channel::Email, 1, FailureClass::Unknown)),
+        ("delivery.retry_scheduled@1.0.0", scheduled_again(Channel::Email, 2, EMAIL_AT)),
+        ("delivery.skipped@1.0.0", skipped(Channel::Slack, SkipReason::NoAddress)),
+        ("delivery.skipped@1.0.0-preference", skipped(Channel::Slack, SkipReason::Preference)),
+        ("delivery.skipped@1.0.0-quiet_hours", skipped(Channel::Slack, SkipReason::QuietHours)),
+        ("delivery.skipped@1.0.0-not_configured", skipped(Channel::Slack, SkipReason::NotConfigured)),
+        ("delivery.skipped@1.0.0-throttled", skipped(Channel::Slack, SkipReason::Throttled)),
+        ("delivery.skipped@1.0.0-seen", skipped(Channel::Slack, SkipReason::Seen)),
+        ("delivery.skipped@1.0.0-read", skipped(Channel::Slack, SkipReason::Read)),
+        ("delivery.skipped@1.0.0-delivered", skipped(Channel::Slack, SkipReason::Delivered)),
+        ("delivery.skipped@1.0.0-cancelled", skipped(Channel::Slack, SkipReason::Cancelled)),
+        ("delivery.skipped@1.0.0-expired", skipped(Channel::Slack, SkipReason::Expired)),
         ("delivery.exhausted@1.0.0", Event::DeliveryExhausted { channel, attempts: 1 }),
         ("delivery.dead_lettered@1.0.0", Event::DeliveryDeadLettered { channel }),
         ("delivery.retry_requested@1.0.0", Event::DeliveryRetryRequested { channel, attempt: 2 }),

@@ -59,6 +59,12 @@ impl When {
         self.then([]);
     }
 
+    /// The events that follow.
+    #[track_caller]
+    pub fn decided(self) -> Vec<Event> {
+        self.decided.unwrap_or_else(|error| panic!("{:?} was refused: {error}", self.command))
+    }
+
     #[track_caller]
     pub fn then_err(self, expected: Error) {
         assert_eq!(self.decided, Err(expected), "decided for {:?}", self.command);

@@ -2,17 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod attempting;
 mod content;
 mod creating;
 mod decoding;
 mod delivering;
 mod ending;
+mod falling_back;
 mod framework;
 mod golden;
 mod harness;
 mod marking;
 mod ownership;
+mod planning;
 mod random_walk;
 mod samples;
 mod scheduling;
 mod snoozing;
+mod stopping;
+mod waits;

@@ -9,11 +9,13 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 use crate::notification::{
-    Action, Channel, Content, Create, Created, Event, Failure, FailureClass, Outcome, PlanStep, Priority,
-    Tags,
+    Action, Backoff, Channel, Content, Create, Created, Event, Failure, FailureClass, Jitter, Outcome, Plan,
+    PlanStep, Priority, RetryPolicy, SkipReason, Tags,
 };
 use crate::{Issuer, Tenant, UserId};
 
+/// When notifications are created, and most commands come.
+pub const NOW: OffsetDateTime = datetime!(2026-08-01 08:00 UTC);
 pub const RELEASE_AT: OffsetDateTime = datetime!(2026-08-01 09:00 UTC);
 pub const SNOOZE_UNTIL: OffsetDateTime = datetime!(2026-08-02 09:00 UTC);
 pub const EXPIRES_AT: OffsetDateTime = datetime!(2026-08-03 09:00 UTC);
@@ -44,11 +46,12 @@ pub fn create() -> Create {
         content: Content::new("Invoice 42".into(), "It is due.".into(), None).expect("the content is valid"),
         category: None,
         priority: Priority::Normal,
-        plan: PlanStep::default_plan(),
+        plan: Plan::default(),
         data: None,
         tags: Tags::default(),
         deliver_at: None,
         expires_at: Some(EXPIRES_AT),
+        now: NOW,
     }
 }
 
@@ -59,7 +62,7 @@ pub fn created_from(create: Create) -> Event {
         content: Some(create.content),
         category: create.category,
         priority: create.priority,
-        plan: create.plan,
+        plan: create.plan.counted_from(create.deliver_at.unwrap_or(create.now)),
         data: create.data,
         tags: create.tags,
         deliver_at: create.deliver_at,
@@ -79,11 +82,11 @@ pub fn scheduled() -> Event {
 
 /// Nothing is planned, so nothing is delivered.
 pub fn created_without_plan() -> Event {
-    created_from(Create { plan: vec![], ..create() })
+    created_from(Create { plan: serde_json::from_str("[]").expect("it is a list"), ..create() })
 }
 
 pub fn succeeded(attempt: u32) -> Event {
-    Event::DeliverySucceeded { channel: Channel::InApp, attempt }
+    Event::DeliverySucceeded { channel: Channel::InApp, attempt, provider_ref: None }
 }
 
 pub fn retry_requested(attempt: u32) -> Event {
@@ -106,12 +109,94 @@ pub fn created_and(events: impl IntoIterator<Item = Event>) -> Vec<Event> {
 }
 
 pub fn delivered(attempt: Option<u32>) -> Action {
-    Action::Deliver { channel: Channel::InApp, attempt, outcome: Outcome::Delivered }
+    Action::Deliver { channel: Channel::InApp, attempt, outcome: Outcome::delivered(), at: NOW }
 }
 
 pub fn failed(attempt: Option<u32>) -> Action {
-    let outcome = Outcome::Failed { detail: "no device".into() };
-    Action::Deliver { channel: Channel::InApp, attempt, outcome }
+    Action::Deliver {
+        channel: Channel::InApp,
+        attempt,
+        outcome: Outcome::reported("no device".into()),
+        at: NOW,
+    }
+}
+
+/// Five minutes after the creation.
+pub const EMAIL_AT: OffsetDateTime = datetime!(2026-08-01 08:05 UTC);
+/// An hour after the creation.
+pub const WEBHOOK_AT: OffsetDateTime = datetime!(2026-08-01 09:00 UTC);
+/// Until when an attempt that begins at `NOW` is left alone.
+pub const DEADLINE: OffsetDateTime = datetime!(2026-08-01 08:00:30 UTC);
+
+/// Three attempts, a second apart or less, then two.
+pub const THREE: RetryPolicy =
+    RetryPolicy { attempts_max: 3, backoff: Backoff::Exponential { base_ms: 1000, cap_ms: 60_000 } };
+
+/// A step that is tried three times.
+pub fn tried(channel: Channel) -> PlanStep {
+    PlanStep { retry: Some(THREE), ..PlanStep::on(channel) }
+}
+
+pub fn in_app() -> PlanStep {
+    PlanStep::on(Channel::InApp)
+}
+
+/// In the inbox of `ada` at once, with this plan.
+pub fn planned(steps: impl IntoIterator<Item = PlanStep>) -> Vec<Event> {
+    let plan = Plan::new(steps.into_iter().collect()).expect("the plan is valid");
+    vec![created_from(Create { plan, ..create() })]
+}
+
+/// A history, then these.
+pub fn and(history: Vec<Event>, events: impl IntoIterator<Item = Event>) -> Vec<Event> {
+    history.into_iter().chain(events).collect()
+}
+
+pub fn activated(from: Channel, channel: Channel, due_at: OffsetDateTime) -> Event {
+    Event::DeliveryFallbackActivated { from, channel, due_at }
+}
+
+pub fn started(channel: Channel, attempt: u32) -> Event {
+    Event::DeliveryStarted { channel, attempt, deadline: DEADLINE }
+}
+
+pub fn scheduled_again(channel: Channel, attempt: u32, due_at: OffsetDateTime) -> Event {
+    Event::DeliveryRetryScheduled { channel, attempt, due_at }
+}
+
+pub fn skipped(channel: Channel, reason: SkipReason) -> Event {
+    Event::DeliverySkipped { channel, reason }
+}
+
+pub fn failure(class: FailureClass) -> Failure {
+    Failure { class, detail: "451 try again later".into() }
+}
+
+pub fn failed_on(channel: Channel, attempt: u32, class: FailureClass) -> Event {
+    Event::DeliveryFailed { channel, attempt, error: failure(class) }
+}
+
+pub fn exhausted(channel: Channel, attempts: u32) -> Event {
+    Event::DeliveryExhausted { channel, attempts }
+}
+
+pub fn start(channel: Channel, attempt: u32) -> Action {
+    Action::Start { channel, attempt, now: NOW, deadline: DEADLINE }
+}
+
+/// How an attempt ended, at `NOW`.
+pub fn ended(channel: Channel, attempt: u32, outcome: Outcome) -> Action {
+    Action::Deliver { channel, attempt: Some(attempt), outcome, at: NOW }
+}
+
+/// A wait that is half of what it may be.
+pub fn fails(channel: Channel, attempt: u32, class: FailureClass) -> Action {
+    let outcome = Outcome::Failed { failure: failure(class), retry_after_s: None, jitter: Jitter(1 << 31) };
+    ended(channel, attempt, outcome)
+}
+
+pub fn skips(channel: Channel, reason: SkipReason) -> Action {
+    ended(channel, 1, Outcome::Skipped { reason })
 }
 
 pub fn retry() -> Action {
@@ -142,7 +227,9 @@ fn action_after(action: &Action) -> Option<Action> {
         Action::Create(_) => Action::Release { at: RELEASE_AT },
         Action::Release { .. } => Action::Wake { at: SNOOZE_UNTIL },
         Action::Wake { .. } => Action::Expire { at: EXPIRES_AT },
-        Action::Expire { .. } => delivered(None),
+        Action::Expire { .. } => Action::Activate { channel: Channel::Email, at: EMAIL_AT },
+        Action::Activate { .. } => start(Channel::Email, 1),
+        Action::Start { .. } => delivered(None),
         Action::Deliver { .. } => retry(),
         Action::Retry { .. } => Action::MarkSeen,
         Action::MarkSeen => Action::MarkRead,
@@ -172,9 +259,13 @@ fn event_after(event: &Event) -> Option<Event> {
         Event::Unarchived {} => Event::Snoozed { until: SNOOZE_UNTIL },
         Event::Snoozed { .. } => Event::Cancelled {},
         Event::Cancelled {} => Event::Expired {},
-        Event::Expired {} => succeeded(1),
+        Event::Expired {} => activated(Channel::InApp, Channel::Email, EMAIL_AT),
+        Event::DeliveryFallbackActivated { .. } => started(Channel::Email, 1),
+        Event::DeliveryStarted { .. } => succeeded(1),
         Event::DeliverySucceeded { .. } => failed,
-        Event::DeliveryFailed { .. } => exhausted,
+        Event::DeliveryFailed { .. } => scheduled_again(Channel::Email, 2, EMAIL_AT),
+        Event::DeliveryRetryScheduled { .. } => skipped(Channel::Slack, SkipReason::NoAddress),
+        Event::DeliverySkipped { .. } => exhausted,
         Event::DeliveryExhausted { .. } => dead_lettered,
         Event::DeliveryDeadLettered { .. } => retry_requested(2),
         Event::DeliveryRetryRequested { .. } => return None,

@@ -12,7 +12,7 @@ use crate::log::Recorded;
 use crate::tests::histories::{Xorshift, history};
 
 const HISTORIES: usize = 300;
-const EVENT_KINDS: usize = 16;
+const EVENT_KINDS: usize = 20;
 
 fn histories(seed: u64) -> impl Iterator<Item = (Xorshift, Vec<Arc<Recorded>>)> {
     (1..=HISTORIES as u64).map(move |number| {

@@ -4,7 +4,7 @@
 use std::iter::successors;
 
 use serde_json::{Value, json};
-use tidings_domain::notification::{Channel, Event, Failure, FailureClass};
+use tidings_domain::notification::{Channel, Event, Failure, FailureClass, SkipReason};
 
 use crate::inbox::fold::Rows;
 use crate::inbox::item::{Change, Counts, rfc3339};
@@ -17,7 +17,7 @@ const ADA: (&str, &str) = ("acme", "ada");
 /// it makes one where the item is still scheduled.
 type Row = (&'static str, Option<(i64, i64)>, bool);
 
-const TABLE: [Row; 16] = [
+const TABLE: [Row; 20] = [
     ("notification.created", Some((1, 1)), false),
     ("notification.released", Some((1, 1)), true),
     ("notification.woken", Some((1, 1)), false),
@@ -29,8 +29,12 @@ const TABLE: [Row; 16] = [
     ("notification.snoozed", Some((0, 0)), false),
     ("notification.cancelled", Some((0, 0)), false),
     ("notification.expired", Some((0, 0)), false),
+    ("delivery.fallback_activated", None, false),
+    ("delivery.started", None, false),
     ("delivery.succeeded", None, false),
     ("delivery.failed", None, false),
+    ("delivery.retry_scheduled", None, false),
+    ("delivery.skipped", None, false),
     ("delivery.exhausted", None, false),
     ("delivery.dead_lettered", None, false),
     ("delivery.retry_requested", None, false),
@@ -51,9 +55,19 @@ fn event_after(event: &Event) -> Option<Event> {
         Event::Unarchived {} => Event::Snoozed { until: SNOOZES[0] },
         Event::Snoozed { .. } => Event::Cancelled {},
         Event::Cancelled {} => Event::Expired {},
-        Event::Expired {} => Event::DeliverySucceeded { channel, attempt: 1 },
+        Event::Expired {} => Event::DeliveryFallbackActivated { from: channel, channel, due_at: SNOOZES[0] },
+        Event::DeliveryFallbackActivated { .. } => {
+            Event::DeliveryStarted { channel, attempt: 1, deadline: SNOOZES[0] }
+        }
+        Event::DeliveryStarted { .. } => Event::DeliverySucceeded { channel, attempt: 1, provider_ref: None },
         Event::DeliverySucceeded { .. } => Event::DeliveryFailed { channel, attempt: 1, error },
-        Event::DeliveryFailed { .. } => Event::DeliveryExhausted { channel, attempts: 1 },
+        Event::DeliveryFailed { .. } => {
+            Event::DeliveryRetryScheduled { channel, attempt: 2, due_at: SNOOZES[0] }
+        }
+        Event::DeliveryRetryScheduled { .. } => {
+            Event::DeliverySkipped { channel, reason: SkipReason::NoAddress }
+        }
+        Event::DeliverySkipped { .. } => Event::DeliveryExhausted { channel, attempts: 1 },
         Event::DeliveryExhausted { .. } => Event::DeliveryDeadLettered { channel },
         Event::DeliveryDeadLettered { .. } => Event::DeliveryRetryRequested { channel, attempt: 2 },
         Event::DeliveryRetryRequested { .. } => return None,
@@ -160,7 +174,7 @@ fn the_first_sight_of_an_item_is_the_one_that_stays() {
     assert!(seen_at.is_some());
     // No domain of today says it twice; whoever did would not make it later.
     assert_eq!(told.tell(Event::Seen {}).unwrap().item.state.seen_at, seen_at);
-    told.tell(Event::DeliverySucceeded { channel: Channel::InApp, attempt: 1 });
+    told.tell(Event::DeliverySucceeded { channel: Channel::InApp, attempt: 1, provider_ref: None });
     let read = told.tell(Event::Read {}).unwrap().item.state;
     assert_eq!(read.seen_at, seen_at);
     assert!(read.read_at > seen_at, "read later than seen");
