@@ -1,7 +1,8 @@
 //! Tidings: a command becomes events, events become an inbox, an inbox becomes frames on sockets.
 //!
 //! `cli` and `config` start it, `app` wires it, `api` is the way in, `auth` says who, `commands` decide through
-//! the domain, `timers` asks for what is due, `log` appends; `mirror` copies the log to Redis, and `gateway` sends it to whoever listens.
+//! the domain, `timers` asks for what is due, `log` appends; `mirror` copies the log to Redis, and `gateway` sends it to whoever listens; `directory` remembers who reads
+//! what.
 
 pub mod api;
 pub mod app;
@@ -11,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod directory;
 pub mod embedded;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

@@ -124,7 +124,8 @@ pub fn document() -> String {
 /// All routes, with problems for whatever goes wrong outside of them.
 pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
     let Parts { gateway, reader, origins, readiness, read_models, vitals } = parts;
-    let reads = Arc::new(Reads { pool: gateway.pool.clone(), history: gateway.history.clone(), reader });
+    let (pool, history) = (gateway.pool.clone(), gateway.history.clone());
+    let reads = Arc::new(Reads { pool, history, reader, directory: gateway.directory.clone() });
     let api = service();
     let (document, docs) = document::endpoints(&api);
     let socket = poem::get(live::open_socket).data(gateway.clone()).data(origins.clone());

@@ -7,6 +7,7 @@ use tidings_domain::{NotificationId, UserId};
 use tidings_projections::log::{Cursor, Reader};
 
 use super::problem::{Kind, Problem};
+use crate::directory::Directory;
 use crate::log::History;
 
 /// How long a read waits for its read model to reach `Tidings-Min-Cursor`.
@@ -16,6 +17,7 @@ pub struct Reads {
     pub pool: PgPool,
     pub history: History,
     pub reader: Reader,
+    pub directory: Directory,
 }
 
 impl Reads {

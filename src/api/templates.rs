@@ -1,6 +1,7 @@
 //! Templates: publish versions of words, look at them, see what a reader would.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cqrs_es::Aggregate;
 use poem_openapi::param::Path;
@@ -8,9 +9,9 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tidings_domain::recipient::Locale;
+use tidings_domain::recipient::{Locale, TimeZone};
 use tidings_domain::template::{self, Action, Template, TemplateKey, Version};
-use tidings_domain::{TemplateId, Tenant};
+use tidings_domain::{InvalidIdentity, TemplateId, Tenant, UserId};
 use tidings_projections::log::Fact;
 use tidings_projections::template::fold;
 
@@ -23,6 +24,7 @@ use super::parameter::{Limit, Parameter, Query};
 use super::problem::{Kind, Problem};
 use super::reads::Reads;
 use super::request::{Command, Key};
+use crate::directory::Directory;
 use crate::render::{Compiled, Flaw, Reader};
 
 const LIMIT_DEFAULT: i64 = 20;
@@ -68,6 +70,9 @@ struct PreviewTemplate {
     /// The reader's clock: a name of the IANA time zone database; UTC where it is left out.
     #[oai(validator(min_length = 1, max_length = 64))]
     time_zone: Option<String>,
+    /// A user who reads, in the language and on the clock of the user's profile; goes without `locale` and `time_zone`.
+    #[oai(validator(min_length = 1, max_length = 256))]
+    user_id: Option<String>,
     /// By name.
     args: Option<BTreeMap<String, Value>>,
     /// Which version; the latest where it is left out.
@@ -242,23 +247,19 @@ impl Templates {
         key: Path<String>,
     ) -> Result<Json<Preview>, Problem> {
         let id = id(command.principal().tenant(), &key)?;
-        let asked: PreviewTemplate = command.body.parse()?;
-        let says = match asked.draft {
+        let mut asked: PreviewTemplate = command.body.parse()?;
+        let directory = &command.backend.reads.directory;
+        let says = match asked.draft.take() {
             Some(_) if asked.version.is_some() => {
                 return Err(Problem::at(Kind::Invalid, "/version", "goes without a draft"));
             }
-            Some(draft) => draft.into_domain("/draft")?,
-            None => {
-                let template = template(&command.backend.reads, &id).await?;
-                of_version(&template, asked.version)?.1.clone()
-            }
+            Some(draft) => Arc::new(compiled(draft.into_domain("/draft")?, "/draft").await?),
+            None => published(directory, &id, asked.version).await?,
         };
-        let locale = asked.locale.map(|text| addresses::locale("/locale", &text)).transpose()?;
-        let time_zone = asked.time_zone.map(|text| addresses::time_zone("/time_zone", &text)).transpose()?;
+        let (locale, time_zone) = asked.reader(directory, &id.tenant).await?;
         let reader = Reader { locale: locale.as_ref(), time_zone: time_zone.as_ref() };
         let args: Map<String, Value> = asked.args.unwrap_or_default().into_iter().collect();
-        let rendered = compiled(says, "/draft")
-            .await?
+        let rendered = says
             .render(reader, &args)
             .map_err(|bad| Problem::at(Kind::Invalid, format!("/args/{}", escaped(&bad.name)), bad.detail))?;
         let parts = rendered.parts.into_iter().map(|(part, words)| (part.id().to_owned(), words)).collect();
@@ -289,6 +290,18 @@ async fn template_at(reads: &Reads, id: &TemplateId, position: i64) -> Result<Te
     template.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such template"))
 }
 
+/// The version asked for, or the latest, ready to be read.
+async fn published(
+    directory: &Directory,
+    id: &TemplateId,
+    version: Option<u32>,
+) -> Result<Arc<Compiled>, Problem> {
+    let standing = directory.standing(id).await?;
+    let standing = standing.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such template"))?;
+    let published = directory.template(id, version.unwrap_or(standing.version)).await?;
+    published.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such version"))
+}
+
 /// The version asked for, or the latest, with its number.
 fn of_version(template: &Template, number: Option<u32>) -> Result<(u32, &Version), Problem> {
     let number = number.unwrap_or_else(|| template.number());
@@ -317,6 +330,32 @@ impl<C, B: CommandBody> Command<C, B> {
         let shown = TemplateVersion::of(id, &template_at(reads, id, changed.position).await?, None)?;
         let replayed = changed.replayed.then_some(true);
         Ok(TemplateResponse::Kept(Json(shown), reads.cursor(changed.position), replayed))
+    }
+}
+
+impl PreviewTemplate {
+    /// In which language and on whose clock.
+    async fn reader(
+        &mut self,
+        directory: &Directory,
+        tenant: &Tenant,
+    ) -> Result<(Option<Locale>, Option<TimeZone>), Problem> {
+        let (locale, time_zone) = (self.locale.take(), self.time_zone.take());
+        if let Some(user) = self.user_id.take() {
+            let refuse = |pointer| Err(Problem::at(Kind::Invalid, pointer, "goes without a user"));
+            match (locale, time_zone) {
+                (Some(_), _) => return refuse("/locale"),
+                (_, Some(_)) => return refuse("/time_zone"),
+                (None, None) => {}
+            }
+            let invalid = |error: InvalidIdentity| Problem::at(Kind::Invalid, "/user_id", error.to_string());
+            let user = UserId::try_from(user).map_err(invalid)?;
+            let profile = directory.recipient(tenant, &user).await?.profile.clone();
+            return Ok((profile.locale, profile.time_zone));
+        }
+        let locale = locale.map(|text| addresses::locale("/locale", &text)).transpose()?;
+        let time_zone = time_zone.map(|text| addresses::time_zone("/time_zone", &text)).transpose()?;
+        Ok((locale, time_zone))
     }
 }
 

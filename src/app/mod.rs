@@ -23,6 +23,7 @@ use crate::api::{self, Origins, Parts, Readiness};
 use crate::auth::{Authenticator, Jwks, Keys, Refresher, Stale, Tickets, TokenRules};
 use crate::commands::Commands;
 use crate::config::Config;
+use crate::directory::Directory;
 use crate::embedded::{self, Embedded, EmbeddedError, Wanted};
 use crate::gateway::{Gateway, Hub, Places};
 use crate::log::{History, Writer};
@@ -134,11 +135,14 @@ impl App {
         let hub = Hub::new(metrics.live.queued_bytes.clone());
         let (places, keeper) = Places::new(redis.clone(), hub.clone(), config.connections_per_user as usize);
         let told = (&metrics.commands, &tracing);
-        let commands = Commands::new(pool.clone(), reader.clone(), log, history.clone(), told);
+        let directory = Directory::new(pool.clone(), reader.clone());
+        let commands =
+            Commands::new(pool.clone(), reader.clone(), log, history.clone(), directory.clone(), told);
         let gateway = Gateway {
             pool: pool.clone(),
             history: history.clone(),
             hub: hub.clone(),
+            directory,
             places: places.clone(),
             commands: Arc::new(commands),
             authenticator: authenticator(config, jwks, api_keys.clone(), limits),
@@ -149,10 +153,7 @@ impl App {
             tracing,
             trouble: Repeated::default(),
         };
-        // Before anybody can connect: a tap opened at a position the feed does not start from would miss the
-        // difference.
-        let reached = tidings_projections::inbox::checkpoint(&pool).await.map_err(StartError::Log)?;
-        hub.start_at(reached.position);
+        begin(&hub, &pool).await?;
         let (health, mirror_health) = watch::channel(Health::default());
         let site = Site { connect: connect.clone(), reader: reader.clone() };
         let (mut tasks, watched) =
@@ -234,6 +235,13 @@ impl App {
         }
         result
     }
+}
+
+/// Before anybody can connect: a tap opened at a position the feed does not start from would miss the difference.
+async fn begin(hub: &Hub, pool: &PgPool) -> Result<(), StartError> {
+    let reached = tidings_projections::inbox::checkpoint(pool).await.map_err(StartError::Log)?;
+    hub.start_at(reached.position);
+    Ok(())
 }
 
 fn authenticator(config: &Config, jwks: Option<Jwks>, keys: Keys, limits: RateLimits) -> Arc<Authenticator> {

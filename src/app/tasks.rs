@@ -40,7 +40,7 @@ impl Tasks {
         redis: redis::Client,
         health: watch::Sender<Health>,
     ) -> (Self, Vec<Watched>) {
-        let Gateway { pool, history, hub, commands, keys, metrics, tracing, .. } = gateway;
+        let Gateway { pool, history, hub, directory, commands, keys, metrics, tracing, .. } = gateway;
         let (pool, history, hub) = (pool.clone(), history.clone(), hub.clone());
         let (sender, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (to_mirror, mirrored) = mpsc::channel(COMMITTED_BATCHES_MAX);
@@ -78,6 +78,7 @@ impl Tasks {
             reader,
             history: history.clone(),
             hub: hub.clone(),
+            directory: directory.clone(),
             traced: tracing.is_on(),
             local,
         };

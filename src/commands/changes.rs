@@ -76,7 +76,10 @@ impl Commands {
         while Instant::now() < deadline {
             let order = Order { id: id.to_string(), fresh: false, status: 200, result: json!({}), deadline };
             match self.append_with(framework, context, order, command.clone(), refused).await? {
-                Execution::Stored { position } => return Ok(Changed { position, replayed: false }),
+                Execution::Stored { position } => {
+                    self.directory.forget(&id.to_string());
+                    return Ok(Changed { position, replayed: false });
+                }
                 Execution::Replayed(answer) => return repeated(answer),
                 Execution::Conflict => tokio::time::sleep(CONFLICT_PAUSE).await,
             }

@@ -34,6 +34,7 @@ use uuid::Uuid;
 
 use crate::auth::Principal;
 use crate::clock;
+use crate::directory::Directory;
 use crate::log::{Answer, AppendError, Appended, Call, GroupCommit, History, Log, with_call};
 use crate::telemetry::Tracing;
 use crate::telemetry::metrics::CommandMetrics;
@@ -93,6 +94,7 @@ pub struct Commands {
     reader: Reader,
     log: Log,
     history: History,
+    directory: Directory,
     locks: Locks,
     metrics: CommandMetrics,
     tracing: Tracing,
@@ -127,6 +129,7 @@ impl Commands {
         reader: Reader,
         log: Log,
         history: History,
+        directory: Directory,
         (metrics, tracing): (&CommandMetrics, &Tracing),
     ) -> Self {
         let repository = || GroupCommit::new(pool.clone(), log.clone(), reader.codec().clone());
@@ -138,6 +141,7 @@ impl Commands {
             reader,
             log,
             history,
+            directory,
             locks: Locks::default(),
             metrics: metrics.clone(),
             tracing: tracing.clone(),

@@ -27,11 +27,13 @@ fn items(ids: &[NotificationId], action: impl Fn() -> Action) -> Vec<Item> {
 
 async fn bench() -> (Bench, Commands, Vec<NotificationId>) {
     let bench = Bench::start().await;
+    let reader = Reader::new(bench.codec.clone());
     let commands = Commands::new(
         bench.pool.clone(),
-        Reader::new(bench.codec.clone()),
+        reader.clone(),
         bench.log.clone(),
         bench.history.clone(),
+        Directory::new(bench.pool.clone(), reader),
         (&Metrics::default().commands, &Tracing::default()),
     );
     let ids: Vec<NotificationId> = (0..60).map(|_| NotificationId::new(clock::new_uuid())).collect();

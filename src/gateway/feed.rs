@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Hub;
+use crate::directory::Directory;
 use crate::log::History;
 use crate::mirror::{Batch, Entry, STREAM, Version};
 use crate::telemetry::Trouble;
@@ -36,6 +37,8 @@ pub struct Feed {
     pub reader: Reader,
     pub history: History,
     pub hub: Hub,
+    /// It hears of what was changed elsewhere.
+    pub directory: Directory,
     /// Whether anybody traces.
     pub traced: bool,
     /// What this node's projector committed: the same entries, a hop sooner.
@@ -69,6 +72,7 @@ impl Feed {
                 if let Some(first_position) = known.fork_after(epoch) {
                     // The generations of another history mean nothing in this one.
                     at = At { position: at.position.min(first_position - 1), ..At::default() };
+                    self.directory.clear();
                     self.hub.begin_epoch(first_position);
                 }
                 epoch = known.current().number;
@@ -216,6 +220,11 @@ impl Feed {
 
     fn dispatch(&self, entries: &[Entry], at: &mut At) {
         let Some(last) = entries.last() else { return };
+        // Before anybody is sent what follows.
+        entries
+            .iter()
+            .filter_map(|entry| entry.aggregate_id.as_ref())
+            .for_each(|id| self.directory.forget(id));
         let epochs = self.history.epochs();
         self.hub.dispatch(entries, |position| epochs.cursor(position));
         at.position = last.position;

@@ -39,6 +39,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Authenticator, Keys, Tickets};
 use crate::clock;
 use crate::commands::Commands;
+use crate::directory::Directory;
 use crate::log::History;
 use crate::telemetry::{Metrics, Repeated, Tracing};
 use session::Session;
@@ -48,6 +49,7 @@ pub struct Gateway {
     pub pool: PgPool,
     pub history: History,
     pub hub: Hub,
+    pub directory: Directory,
     pub commands: Arc<Commands>,
     pub authenticator: Arc<Authenticator>,
     pub keys: Keys,

@@ -28,6 +28,8 @@ pub struct Entry {
     pub tenant: String,
     pub event_type: String,
     pub user_id: Option<String>,
+    /// The aggregate, where it is none of the notifications: what nodes remember of it is over.
+    pub aggregate_id: Option<String>,
     /// When the event was committed; not known of what an older node wrote.
     pub recorded_at: Option<OffsetDateTime>,
     pub changed: Option<Changed>,
@@ -52,6 +54,7 @@ impl Entry {
             tenant: event.tenant.clone(),
             event_type: event.event_type.clone(),
             user_id: event.recipient.clone(),
+            aggregate_id: (!of_notification(&event.event_type)).then(|| event.aggregate_id.clone()),
             recorded_at: Some(event.recorded_at),
             trace: if traced { Trace::of_metadata(event.metadata.get()) } else { None },
             changed: folded.change.as_ref().map(|change| Changed {
@@ -71,11 +74,16 @@ impl Entry {
             }),
             None => None,
         };
-        let (tenant, event_type, user_id) = (id.get("tenant")?, id.get("type")?, id.get("user_id"));
+        let (tenant, event_type): (String, String) = (id.get("tenant")?, id.get("type")?);
+        let user_id = id.get("user_id");
+        let aggregate_id = if of_notification(&event_type) { None } else { aggregate_of(id) };
         let version = Version { epoch: id.get("epoch")?, generation: id.get("generation")? };
         let recorded_at = id.get("recorded_at_us").and_then(from_unix_us);
         let trace = id.get::<String>(TRACEPARENT).and_then(|text| Trace::parse(&text));
-        Some((version, Self { position, tenant, event_type, user_id, recorded_at, changed, trace }))
+        Some((
+            version,
+            Self { position, tenant, event_type, user_id, aggregate_id, recorded_at, changed, trace },
+        ))
     }
 
     /// Adds the entry to the call of `append.lua`: how many words follow, then names and values in turn.
@@ -103,6 +111,19 @@ impl Entry {
             call.arg(TRACEPARENT).arg(trace.to_string());
         }
     }
+}
+
+fn of_notification(event_type: &str) -> bool {
+    event_type.starts_with("notification.") || event_type.starts_with("delivery.")
+}
+
+/// As the envelope names it; few events have it looked into.
+fn aggregate_of(id: &StreamId) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Envelope {
+        aggregate_id: String,
+    }
+    serde_json::from_str::<Envelope>(&id.get::<String>("event")?).ok().map(|envelope| envelope.aggregate_id)
 }
 
 fn unix_us(at: OffsetDateTime) -> i64 {

@@ -366,6 +366,7 @@ mod tests {
             tenant: "default".into(),
             event_type: "notification.created".into(),
             user_id: Some("alice".into()),
+            aggregate_id: None,
             recorded_at: None,
             trace: None,
             changed: Some(Changed { counts: Counts::default(), item: "x".repeat(bytes) }),

@@ -16,6 +16,7 @@ mod client;
 mod commands;
 mod dashboards;
 mod deploy;
+mod directory;
 mod document;
 mod drills;
 mod embedded;

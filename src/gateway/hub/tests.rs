@@ -10,6 +10,7 @@ fn entry(position: i64, bytes: usize) -> Entry {
         tenant: "default".into(),
         event_type: "notification.created".into(),
         user_id: Some("alice".into()),
+        aggregate_id: None,
         recorded_at: None,
         trace: None,
         changed: Some(Changed { counts: Counts::default(), item: "x".repeat(bytes) }),

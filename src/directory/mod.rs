@@ -1,0 +1,98 @@
+//! What this node remembers of aggregates that are read often and change seldom: recipients, and templates ready to be
+//! read.
+//!
+//! The log is never further than a look-up away: what is not remembered is folded from it. A change made here is
+//! forgotten by the command that makes it, one made elsewhere by the feed, which sees every event. So what is remembered
+//! is as old as the feed at most. A version of a template never changes, and stays.
+
+mod shelf;
+mod template;
+
+pub use template::Standing;
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use cqrs_es::Aggregate;
+use sqlx::PgPool;
+use tidings_domain::recipient::Recipient;
+use tidings_domain::{RecipientId, TemplateId, Tenant, UserId};
+use tidings_projections::log::{ReadError, Reader, Recorded};
+use tidings_projections::recipient;
+
+use crate::render::Compiled;
+use shelf::Shelf;
+
+/// Bytes of remembered recipients, by what they take in the log.
+const RECIPIENTS_BYTES_MAX: usize = 32 << 20;
+/// What each takes beside that.
+const ENTRY_BYTES: usize = 512;
+/// Templates whose standing is remembered.
+const STANDINGS_MAX: usize = 10_000;
+/// Bytes of the sources of compiled versions, which take several times as much.
+const SOURCES_BYTES_MAX: usize = 16 << 20;
+
+#[derive(Clone)]
+pub struct Directory {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: PgPool,
+    reader: Reader,
+    recipients: Shelf<String, Arc<Recipient>>,
+    standings: Shelf<String, Option<Standing>>,
+    /// `None` of one that is not sound.
+    versions: Shelf<(String, u32), Option<Arc<Compiled>>>,
+    /// Held while a template is read and compiled: who waits finds it there.
+    compiling: tokio::sync::Mutex<()>,
+}
+
+impl Directory {
+    pub fn new(pool: PgPool, reader: Reader) -> Self {
+        let inner = Inner {
+            pool,
+            reader,
+            recipients: Shelf::new(RECIPIENTS_BYTES_MAX),
+            standings: Shelf::new(STANDINGS_MAX),
+            versions: Shelf::new(SOURCES_BYTES_MAX),
+            compiling: tokio::sync::Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// An empty one where nobody has described the user.
+    pub async fn recipient(&self, tenant: &Tenant, user: &UserId) -> Result<Arc<Recipient>, ReadError> {
+        let id = RecipientId { tenant: tenant.clone(), user: user.clone() }.to_string();
+        let ticket = match self.inner.recipients.get(&id) {
+            Ok(known) => return Ok(known),
+            Err(ticket) => ticket,
+        };
+        let events = self.events(Recipient::TYPE, &id).await?;
+        let largest = events.iter().map(|event| event.stored_bytes).max().unwrap_or_default();
+        let recipient = Arc::new(recipient::fold(&events)?);
+        self.inner.recipients.put(id, ticket, recipient.clone(), ENTRY_BYTES + largest);
+        Ok(recipient)
+    }
+
+    /// To be called after every change: commands do it for their own, the feed for those of others. Ids of aggregates
+    /// that are not remembered here are passed over.
+    pub fn forget(&self, aggregate_id: &str) {
+        if RecipientId::from_str(aggregate_id).is_ok() {
+            self.inner.recipients.forget(&aggregate_id.to_owned());
+        } else if TemplateId::from_str(aggregate_id).is_ok() {
+            self.inner.standings.forget(&aggregate_id.to_owned());
+        }
+    }
+
+    /// A new epoch began: all of it may be of the history that is gone.
+    pub fn clear(&self) {
+        self.inner.recipients.clear();
+        self.inner.standings.clear();
+        self.inner.versions.clear();
+    }
+
+    async fn events(&self, aggregate_type: &str, id: &str) -> Result<Vec<Arc<Recorded>>, ReadError> {
+        self.inner.reader.of_aggregates(&self.inner.pool, aggregate_type, &[id.to_owned()]).await
+    }
+}
