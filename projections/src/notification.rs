@@ -1,12 +1,26 @@
 //! One notification, folded on demand from its own events: always current, never behind.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidings_domain::notification::{Created, Delivery, DeliveryStatus, Event, Failure, Life, Notification};
+use tidings_domain::notification::{
+    Channel, Created, Delivery, Event, Failure, Life, Notification, PlanStep,
+};
 use tidings_domain::{NotificationId, UserId};
 use time::OffsetDateTime;
 
 use crate::log::{Recorded, Unreadable};
+
+/// One step of a plan, and how it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct DeliveryOverview<'a> {
+    pub step: &'a PlanStep,
+    pub delivery: &'a Delivery,
+    /// Why the latest failed attempt failed, unless a later one succeeded.
+    pub failure: Option<&'a Failure>,
+    /// What the provider calls it.
+    pub provider_ref: Option<&'a str>,
+}
 
 /// Everything a backend may want to know of a notification it made.
 #[derive(Clone, Debug)]
@@ -19,7 +33,9 @@ pub struct Overview {
     pub read_at: Option<OffsetDateTime>,
     pub archived_at: Option<OffsetDateTime>,
     /// Why the latest failed attempt failed, per channel of the plan.
-    failures: Vec<(tidings_domain::notification::Channel, Failure)>,
+    failures: HashMap<Channel, Failure>,
+    /// What providers call what they took over.
+    provider_refs: HashMap<Channel, String>,
     pub state: Notification,
     /// The last event.
     pub position: i64,
@@ -38,7 +54,8 @@ impl Overview {
             seen_at: None,
             read_at: None,
             archived_at: None,
-            failures: Vec::new(),
+            failures: HashMap::new(),
+            provider_refs: HashMap::new(),
             state: Notification::default(),
             position: first.position,
         };
@@ -57,8 +74,11 @@ impl Overview {
             Event::Archived {} => self.archived_at = now,
             Event::Unarchived {} => self.archived_at = None,
             Event::DeliveryFailed { channel, error, .. } => {
-                self.failures.retain(|(known, _)| known != channel);
-                self.failures.push((*channel, error.clone()));
+                self.failures.insert(*channel, error.clone());
+            }
+            Event::DeliverySucceeded { channel, provider_ref, .. } => {
+                self.failures.remove(channel);
+                self.provider_refs.extend(provider_ref.clone().map(|provider_ref| (*channel, provider_ref)));
             }
             _ => {}
         }
@@ -77,12 +97,13 @@ impl Overview {
         }
     }
 
-    /// Per channel of the plan: how it stands, and the latest failure unless it was overcome.
-    pub fn deliveries(&self) -> impl Iterator<Item = (&Delivery, Option<&Failure>)> {
-        self.state.deliveries.iter().map(|delivery| {
-            let failure = self.failures.iter().find(|(channel, _)| *channel == delivery.channel);
-            let failure = failure.filter(|_| delivery.status != DeliveryStatus::Delivered);
-            (delivery, failure.map(|(_, failure)| failure))
+    /// Step by step of the plan.
+    pub fn deliveries(&self) -> impl Iterator<Item = DeliveryOverview<'_>> {
+        self.state.plan.iter().zip(&self.state.deliveries).map(|(step, delivery)| DeliveryOverview {
+            step,
+            delivery,
+            failure: self.failures.get(&delivery.channel),
+            provider_ref: self.provider_refs.get(&delivery.channel).map(String::as_str),
         })
     }
 }

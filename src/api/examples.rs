@@ -55,6 +55,7 @@ fn invoice() -> Value {
         },
         "category": "billing",
         "priority": "high",
+        "plan": [{"channel": "in_app"}, {"channel": "email", "after": "5m", "unless": "read"}],
         "data": {"invoice": 1042},
         "tags": ["invoice"]
     })

@@ -9,6 +9,7 @@ mod bulk_marks;
 mod closed;
 mod credentials;
 mod document;
+mod duration;
 mod events;
 mod examples;
 mod export;

@@ -1,6 +1,7 @@
 //! The shapes of requests and answers, and their conversion from and to what the domain speaks.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use poem_openapi::{Enum, Object};
 use serde::Deserialize;
@@ -9,9 +10,10 @@ use tidings_domain::UserId;
 use tidings_domain::notification::{self as domain, Category, Content, Create, Plan, PlanStep, Tags};
 use tidings_projections::inbox::{Fixed, Item, rfc3339};
 use tidings_projections::log::Cursor;
-use tidings_projections::notification::Overview;
+use tidings_projections::notification::{DeliveryOverview, Overview};
 use time::OffsetDateTime;
 
+use super::duration;
 use super::problem::{Kind, Problem};
 use crate::instant;
 
@@ -29,8 +31,9 @@ pub struct CreateNotification {
     category: Option<String>,
     /// Defaults to `normal`.
     priority: Option<Priority>,
-    /// How to deliver; defaults to `[{"channel":"in_app"}]`.
-    #[oai(validator(min_items = 1, max_items = 1))]
+    /// How to deliver, step by step; defaults to `[{"channel":"in_app"}]`. Where `in_app` is not its first step, the
+    /// notification is in no inbox.
+    #[oai(validator(min_items = 1, max_items = 8))]
     plan: Option<Vec<PlanStepBody>>,
     /// Anything the front end needs, given back as it is.
     data: Option<BTreeMap<String, Value>>,
@@ -75,14 +78,35 @@ pub enum Priority {
 #[oai(rename_all = "snake_case")]
 pub enum Channel {
     InApp,
+    Email,
+    Slack,
+    Webhook,
 }
 
-/// One step of a plan.
+/// What makes a step needless when its turn comes.
+#[derive(Clone, Copy, Debug, Deserialize, Enum)]
+#[serde(rename_all = "snake_case")]
+#[oai(rename_all = "snake_case")]
+pub enum Unless {
+    Delivered,
+    Seen,
+    Read,
+}
+
+/// One step of a plan. Its turn comes when the step before it has failed or was skipped, and at the latest `after` so long.
+/// What the user has seen or read needs no further step.
 #[derive(Debug, Deserialize, Object)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 #[oai(rename = "PlanStep", deny_unknown_fields)]
 pub struct PlanStepBody {
+    /// `in_app` can only be the first; no channel twice.
     channel: Channel,
+    /// When its turn comes by itself, counted from when the notification is shown: whole seconds from `1s` to `30d`, with
+    /// the units `ms`, `s`, `m`, `h` and `d`. The first step has none.
+    after: Option<String>,
+    /// Skip it if the step before it was `delivered`, or the user has `seen` or `read` the notification. One that says
+    /// `read` goes on while it is only seen. The first step has none.
+    unless: Option<Unless>,
 }
 
 impl From<Priority> for domain::Priority {
@@ -100,7 +124,37 @@ impl From<Channel> for domain::Channel {
     fn from(channel: Channel) -> Self {
         match channel {
             Channel::InApp => Self::InApp,
+            Channel::Email => Self::Email,
+            Channel::Slack => Self::Slack,
+            Channel::Webhook => Self::Webhook,
         }
+    }
+}
+
+impl From<Unless> for domain::Unless {
+    fn from(unless: Unless) -> Self {
+        match unless {
+            Unless::Delivered => Self::Delivered,
+            Unless::Seen => Self::Seen,
+            Unless::Read => Self::Read,
+        }
+    }
+}
+
+impl PlanStepBody {
+    /// The step of this index.
+    fn into_step(self, index: usize) -> Result<PlanStep, Problem> {
+        let pointer = format!("/plan/{index}/after");
+        let after_s = self.after.map(|text| {
+            let bounds = Duration::from_secs(1)..=Duration::from_secs(Plan::AFTER_S_MAX.into());
+            let after = duration::parse_at(&pointer, &text, bounds)?;
+            if after.subsec_millis() != 0 {
+                return Err(Problem::at(Kind::Invalid, &pointer, "must be whole seconds"));
+            }
+            Ok(u32::try_from(after.as_secs()).expect("30 days are within its bounds"))
+        });
+        let step = PlanStep::on(self.channel.into());
+        Ok(PlanStep { after_s: after_s.transpose()?, unless: self.unless.map(Into::into), ..step })
     }
 }
 
@@ -112,10 +166,10 @@ impl CreateNotification {
         let ContentBody { title, body, action_url } = self.content;
         let plan = match self.plan {
             None => Plan::default(),
-            Some(steps) if steps.len() == 1 => {
-                Plan::new(steps.into_iter().map(|step| PlanStep::on(step.channel.into())).collect())?
+            Some(steps) => {
+                let steps = steps.into_iter().enumerate().map(|(index, step)| step.into_step(index));
+                Plan::new(steps.collect::<Result<_, _>>()?)?
             }
-            Some(_) => return Err(Problem::at(Kind::Invalid, "/plan", "must have exactly one step")),
         };
         let deliver_at = self.deliver_at.map(|text| parse_instant("/deliver_at", &text)).transpose()?;
         let expires_at = self.expires_at.map(|text| parse_instant("/expires_at", &text)).transpose()?;
@@ -219,6 +273,7 @@ pub struct Notification {
     read_at: Option<String>,
     archived_at: Option<String>,
     snoozed_until: Option<String>,
+    /// Step by step, as the plan has it.
     deliveries: Vec<Delivery>,
     /// Its last event.
     cursor: String,
@@ -234,6 +289,12 @@ pub struct Delivery {
     status: String,
     /// The current attempt, from 1.
     attempt: u32,
+    /// How often it is tried by itself, where that is more than once.
+    attempts_max: Option<u32>,
+    /// What the plan says of when its turn comes.
+    after: Option<String>,
+    /// What makes it needless: `delivered`, `seen` or `read`.
+    unless: Option<String>,
     /// When its turn comes by itself, or the attempt may begin.
     due_at: Option<String>,
     /// When the attempt that is under way is given up.
@@ -246,6 +307,8 @@ pub struct Delivery {
     error_class: Option<String>,
     /// Why the last attempt failed, unless a later one succeeded.
     error: Option<String>,
+    /// What the provider calls what it took over.
+    provider_ref: Option<String>,
 }
 
 impl Notification {
@@ -255,16 +318,6 @@ impl Notification {
         let (title, body, action_url) =
             content.map_or_else(Default::default, |c| (c.title, c.body, c.action_url));
         let tags = created.tags.as_slice();
-        let delivery = |(delivery, failure): (&domain::Delivery, Option<&domain::Failure>)| Delivery {
-            channel: delivery.channel.as_str().into(),
-            status: delivery.status.as_str().into(),
-            attempt: delivery.attempt,
-            due_at: delivery.due_at.map(rfc3339),
-            deadline: delivery.deadline.map(rfc3339),
-            skipped: delivery.skipped.map(|reason| reason.as_str().into()),
-            error_class: failure.map(|failure| failure.class.as_str().into()),
-            error: failure.map(|failure| failure.detail.clone()),
-        };
         Self {
             id: overview.id.to_string(),
             user_id: overview.user.to_string(),
@@ -283,8 +336,29 @@ impl Notification {
             read_at: overview.read_at.map(rfc3339),
             archived_at: overview.archived_at.map(rfc3339),
             snoozed_until: overview.state.snoozed_until.map(rfc3339),
-            deliveries: overview.deliveries().map(delivery).collect(),
+            deliveries: overview.deliveries().map(Delivery::new).collect(),
             cursor: cursor.to_string(),
+        }
+    }
+}
+
+impl Delivery {
+    fn new(stands: DeliveryOverview<'_>) -> Self {
+        let DeliveryOverview { step, delivery, failure, provider_ref } = stands;
+        let after = step.after_s.map(|after_s| duration::format(Duration::from_secs(after_s.into())));
+        Self {
+            channel: delivery.channel.as_str().into(),
+            status: delivery.status.as_str().into(),
+            attempt: delivery.attempt,
+            attempts_max: step.retry.map(|policy| policy.attempts_max),
+            after,
+            unless: step.unless.map(|unless| unless.as_str().into()),
+            due_at: delivery.due_at.map(rfc3339),
+            deadline: delivery.deadline.map(rfc3339),
+            skipped: delivery.skipped.map(|reason| reason.as_str().into()),
+            error_class: failure.map(|failure| failure.class.as_str().into()),
+            error: failure.map(|failure| failure.detail.clone()),
+            provider_ref: provider_ref.map(str::to_owned),
         }
     }
 }

@@ -18,6 +18,16 @@ pub enum Unless {
     Read,
 }
 
+impl Unless {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Seen => "seen",
+            Self::Read => "read",
+        }
+    }
+}
+
 /// One step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanStep {
@@ -71,7 +81,7 @@ impl Plan {
             if steps[..index].iter().any(|before| before.channel == step.channel) {
                 return refuse("channel", "must not repeat the channel of another step");
             }
-            // The inbox shows a notification from its release on, whatever the plan says.
+            // An inbox shows from the release on what it shows at all.
             if index > 0 && step.channel == Channel::InApp {
                 return refuse("channel", "`in_app` can only be the first step");
             }

@@ -12,7 +12,7 @@ use tidings_domain::notification::{
 
 use super::fold::{DeliveryKey, Life, Row, Rows, altered};
 use crate::log::{Fact, Recorded};
-use crate::notification::Overview;
+use crate::notification::{DeliveryOverview, Overview};
 use crate::read_model::FoldError;
 use crate::tests::histories::{Xorshift, created, fact, history, id, item_key, recorded};
 use time::OffsetDateTime;
@@ -61,7 +61,7 @@ fn expected(log: &[Arc<Recorded>]) -> HashMap<(DeliveryKey, Channel), Row> {
     let mut rows = HashMap::new();
     for (key, events) in own {
         let overview = Overview::fold(&events).unwrap().unwrap();
-        for (step, (delivery, failure)) in (0..).zip(overview.deliveries()) {
+        for (step, DeliveryOverview { delivery, failure, .. }) in (0..).zip(overview.deliveries()) {
             let row = Row {
                 delivery: Delivery { due_at: since(&events, delivery), ..delivery.clone() },
                 step,

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tidings_domain::notification::{Created, Event};
+use tidings_domain::notification::{Channel, Created, Event};
 use uuid::Uuid;
 
 use super::item::{Change, Counts, Ended, Fixed, Item, ItemState};
@@ -75,6 +75,9 @@ impl Rows {
         let Some(item) = self.items.get_mut(&key) else {
             return Err(FoldError::never_created(event));
         };
+        if item.is_elsewhere() {
+            return Ok(None);
+        }
         if !self.made.contains(&key) {
             self.moved.insert(key.clone());
         }
@@ -87,6 +90,11 @@ impl Rows {
     }
 
     fn create(&mut self, event: &Recorded, key: ItemKey, created: &Created) -> Option<Change> {
+        if created.plan.steps().iter().all(|step| step.channel != Channel::InApp) {
+            self.made.insert(key.clone());
+            self.items.insert(key, ItemState::elsewhere(event.position));
+            return None;
+        }
         let fixed = Fixed::of(created, event.recorded_at);
         let content = serde_json::to_string(&fixed).expect("strings and JSON values always serialise");
         let state = ItemState {

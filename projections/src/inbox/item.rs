@@ -41,13 +41,13 @@ impl Ended {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ItemState {
-    /// Where it entered the inbox; `None` while it is scheduled.
+    /// Where it entered the inbox; `None` while it is scheduled, and for ever where its plan leaves out the inbox.
     pub listed: Option<i64>,
     /// Its last change.
     pub position: i64,
     pub category: Option<Arc<str>>,
     pub tags: Arc<[String]>,
-    /// [`Fixed`] as JSON.
+    /// [`Fixed`] as JSON; empty where its plan leaves out the inbox.
     pub content: Arc<str>,
     pub seen_at: Option<OffsetDateTime>,
     pub read_at: Option<OffsetDateTime>,
@@ -61,6 +61,27 @@ pub struct ItemState {
 pub type Shelf = i16;
 
 impl ItemState {
+    /// What is left here of a notification that is delivered on other channels only: that it is known. It counts for
+    /// nothing, and nothing that happens to it is seen in the inbox.
+    pub(super) fn elsewhere(position: i64) -> Self {
+        Self {
+            listed: None,
+            position,
+            category: None,
+            tags: Arc::new([]),
+            content: Arc::from(""),
+            seen_at: None,
+            read_at: None,
+            archived_at: None,
+            snoozed_until: None,
+            ended: None,
+        }
+    }
+
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.content.is_empty()
+    }
+
     /// `None` while it is scheduled, and after its end.
     pub fn shelf(&self) -> Option<Shelf> {
         if self.listed.is_none() || self.ended.is_some() {

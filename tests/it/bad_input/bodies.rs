@@ -132,6 +132,8 @@ async fn a_body_with_unknown_or_missing_members_or_wrong_types_is_refused_by_nam
 async fn a_value_outside_of_its_limits_is_refused_by_name() {
     let mut refusing = Refusing::start().await;
     let url = |url: &str| content(json!({"title": "t", "body": "b", "action_url": url}));
+    let plan = |steps: Value| with(json!({"plan": steps}));
+    let after = |after: Value| plan(json!([{"channel": "in_app"}, {"channel": "email", "after": after}]));
     let tags = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>();
     let table = vec![
         ("an empty user", with(json!({"user_id": ""})), invalid(&["/user_id"])),
@@ -158,8 +160,34 @@ async fn a_value_outside_of_its_limits_is_refused_by_name() {
         (
             "two steps",
             with(json!({"plan": [{"channel": "in_app"}, {"channel": "in_app"}]})),
-            invalid(&["/plan"]),
+            invalid(&["/plan/1/channel"]),
         ),
+        ("nine steps", plan(json!(vec![json!({"channel": "email"}); 9])), invalid(&["/plan"])),
+        (
+            "a first step that waits",
+            plan(json!([{"channel": "email", "after": "5m"}])),
+            invalid(&["/plan/0/after"]),
+        ),
+        (
+            "a first step with a condition",
+            plan(json!([{"channel": "email", "unless": "read"}])),
+            invalid(&["/plan/0/unless"]),
+        ),
+        (
+            "the inbox as a later step",
+            plan(json!([{"channel": "email"}, {"channel": "in_app", "after": "5m"}])),
+            invalid(&["/plan/1/channel"]),
+        ),
+        (
+            "an unknown condition",
+            plan(json!([{"channel": "in_app"}, {"channel": "email", "unless": "clicked"}])),
+            invalid(&["/plan/1/unless"]),
+        ),
+        ("a wait as a number", after(json!(300)), invalid(&["/plan/1/after"])),
+        ("a wait without a unit", after(json!("300")), invalid(&["/plan/1/after"])),
+        ("a wait of no length", after(json!("0s")), invalid(&["/plan/1/after"])),
+        ("a wait of half a second", after(json!("1500ms")), invalid(&["/plan/1/after"])),
+        ("a long wait", after(json!("31d")), invalid(&["/plan/1/after"])),
         ("many tags", with(json!({"tags": tags(21)})), invalid(&["/tags"])),
         ("an empty tag", with(json!({"tags": ["vip", ""]})), invalid(&["/tags/1"])),
         ("a tag twice", with(json!({"tags": ["vip", "q3", "vip"]})), invalid(&["/tags/2"])),

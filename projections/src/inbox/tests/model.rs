@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tidings_domain::notification::{Created, Event};
+use tidings_domain::notification::{Channel, Created, Event};
 use uuid::Uuid;
 
 use crate::inbox::fold::ItemKey;
@@ -67,6 +67,9 @@ fn item(log: &Log, key: &ItemKey) -> Option<ItemState> {
         last(does).filter(|done| last(undoes).is_none_or(|undone| undone.position < done.position))
     };
     let (creation, created) = own.iter().find_map(|event| Some((*event, as_created(fact(event))?)))?;
+    if created.plan.steps().iter().all(|step| step.channel != Channel::InApp) {
+        return Some(ItemState::elsewhere(creation.position));
+    }
     let snooze = in_force(|e| matches!(e, Event::Snoozed { .. }), |e| matches!(e, Event::Woken {}));
     Some(ItemState {
         listed: match created.deliver_at {

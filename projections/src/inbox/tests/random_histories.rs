@@ -9,10 +9,12 @@ use super::store::Store;
 use crate::inbox::fold::{Rows, altered_item};
 use crate::inbox::item::Change;
 use crate::log::Recorded;
-use crate::tests::histories::{Xorshift, history};
+use crate::tests::histories::{Xorshift, history, item_key};
 
 const HISTORIES: usize = 300;
 const EVENT_KINDS: usize = 20;
+/// Those that alter an item, after its creation.
+const EVENTS_OF_ITEMS: usize = 10;
 
 fn histories(seed: u64) -> impl Iterator<Item = (Xorshift, Vec<Arc<Recorded>>)> {
     (1..=HISTORIES as u64).map(move |number| {
@@ -118,15 +120,19 @@ fn a_store_rewound_to_any_checkpoint_folds_forward_to_the_same_store() {
 #[test]
 fn the_histories_meet_every_event_both_where_it_shows_and_where_it_does_not() {
     let (mut met, mut hidden) = (BTreeSet::new(), BTreeSet::new());
+    let mut elsewhere = BTreeSet::new();
     for (_, events) in histories(0x7469_6469_6e67_7321) {
-        let (_, changes) = stored(&[&events]);
+        let (store, changes) = stored(&[&events]);
         for (event, change) in events.iter().zip(changes) {
             met.insert(event.event_type.clone());
             if change.is_none() && altered_item(event).is_some() {
+                let is_elsewhere = store.items[&item_key(event)].is_elsewhere();
+                let hidden = if is_elsewhere { &mut elsewhere } else { &mut hidden };
                 hidden.insert(event.event_type.clone());
             }
         }
     }
     assert_eq!(met.len(), EVENT_KINDS, "{met:?}");
     assert_eq!(hidden, ["notification.cancelled", "notification.expired"].map(String::from).into());
+    assert_eq!(elsewhere.len(), EVENTS_OF_ITEMS, "{elsewhere:?}");
 }

@@ -4,7 +4,7 @@
 use std::iter::successors;
 
 use serde_json::{Value, json};
-use tidings_domain::notification::{Channel, Event, Failure, FailureClass, SkipReason};
+use tidings_domain::notification::{Channel, Event, Failure, FailureClass, Plan, PlanStep, SkipReason};
 
 use crate::inbox::fold::Rows;
 use crate::inbox::item::{Change, Counts, rfc3339};
@@ -195,6 +195,27 @@ fn an_item_holds_what_its_creation_said() {
             "created_at": rfc3339(event.recorded_at),
         })
     );
+}
+
+#[test]
+fn what_is_delivered_elsewhere_is_in_no_inbox_whatever_happens_to_it() {
+    for (scheduled, event) in
+        [false, true].into_iter().flat_map(|s| one_event_of_each_kind().map(move |e| (s, e)))
+    {
+        let mut told = Told::created(false);
+        let Event::Created(mut made) = created(ADA, scheduled) else { unreachable!("it was created") };
+        made.plan = Plan::new(vec![PlanStep::on(Channel::Email)]).unwrap();
+        let name = event.name();
+        let event = if name == "notification.created" { Event::Read {} } else { event };
+        for (position, event) in (2..).zip([Event::Created(made), event, Event::Unread {}]) {
+            let change = told.rows.fold(&recorded(position, ADA, id(2), event)).unwrap();
+            assert_eq!(change, None, "{name}");
+        }
+        assert_eq!(told.counts(), Counts { unread: 1, unseen: 1 }, "{name}");
+        let shelves = told.rows.items.values().filter(|item| item.shelf().is_some());
+        assert_eq!((told.rows.items.len(), shelves.count()), (2, 1));
+        assert!(told.rows.moved.is_empty(), "{name} moves no row");
+    }
 }
 
 #[test]
