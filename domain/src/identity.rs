@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::subscription::Topic;
 use crate::template::TemplateKey;
 
 /// Why a text is not the identity it claims to be; the sentence is meant for the caller of the API.
@@ -193,12 +194,47 @@ impl fmt::Display for TemplateId {
     }
 }
 
-/// The tenant and the rest of a composite id. One spelling per id: a length has neither a sign nor leading zeros.
+/// A user's subscription to a tenant's topic as an aggregate: `sub_`, the length of the tenant, a colon and the tenant,
+/// the same of the topic, and the user.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SubscriptionId {
+    pub tenant: Tenant,
+    pub topic: Topic,
+    pub user: UserId,
+}
+
+impl FromStr for SubscriptionId {
+    type Err = InvalidIdentity;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: InvalidIdentity = InvalidIdentity(
+            "a subscription id is sub_, the length of the tenant, a colon, the tenant, the same of the topic, and the user",
+        );
+        let (tenant, rest) = parts("sub_", text).ok_or(EXPECTED)?;
+        let (topic, user) = counted(rest).ok_or(EXPECTED)?;
+        let topic = Topic::try_from(topic.to_owned()).map_err(|_| EXPECTED)?;
+        Ok(Self { tenant, topic, user: user.to_owned().try_into()? })
+    }
+}
+
+impl fmt::Display for SubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tenant, topic, user } = self;
+        write!(f, "sub_{}:{tenant}{}:{topic}{user}", tenant.as_str().len(), topic.as_str().len())
+    }
+}
+
+/// The tenant and the rest of a composite id.
 fn parts<'a>(prefix: &str, text: &'a str) -> Option<(Tenant, &'a str)> {
-    let (length, rest) = text.strip_prefix(prefix)?.split_once(':')?;
-    let (tenant, rest) = rest.split_at_checked(length.parse().ok()?)?;
-    let tenant = Tenant::try_from(tenant.to_owned()).ok()?;
-    (tenant.as_str().len().to_string() == length).then_some((tenant, rest))
+    let (tenant, rest) = counted(text.strip_prefix(prefix)?)?;
+    Some((Tenant::try_from(tenant.to_owned()).ok()?, rest))
+}
+
+/// A part with its length before it, and what follows. One spelling per id: a length has neither a sign nor leading zeros.
+fn counted(text: &str) -> Option<(&str, &str)> {
+    let (length, rest) = text.split_once(':')?;
+    let (part, rest) = rest.split_at_checked(length.parse().ok()?)?;
+    (part.len().to_string() == length).then_some((part, rest))
 }
 
 /// On whose behalf a command comes. An aggregate of another tenant, or of another user where one is named,

@@ -14,6 +14,7 @@ pub mod rebuild;
 pub mod recipient;
 pub mod redrive;
 pub mod status;
+pub mod subscribers;
 pub mod template;
 #[cfg(test)]
 mod tests;

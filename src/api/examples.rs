@@ -9,6 +9,7 @@ pub fn parameter(name: &str) -> Option<Value> {
         "user_id" => Some(json!("alice")),
         "name" => Some(json!("inbox")),
         "key" => Some(json!("invoice.ready")),
+        "topic" => Some(json!("releases")),
         _ => None,
     }
 }
@@ -41,6 +42,7 @@ pub fn body(schema: &str) -> Option<Value> {
             "categories": {"marketing": {"email": false}},
             "quiet_hours": {"from": "22:00", "to": "07:00"}
         })),
+        "SubscribeUsers" => Some(json!({"user_ids": ["alice", "bob"]})),
         _ => None,
     }
 }

@@ -57,7 +57,8 @@ impl Readiness {
         if mirror == Health::DatabaseBehind {
             return (StatusCode::SERVICE_UNAVAILABLE, "database-behind");
         }
-        let models = [&self.history.inbox, &self.history.timers, &self.history.delivery];
+        let History { inbox, timers, delivery, subscribers, .. } = &self.history;
+        let models = [inbox, timers, delivery, subscribers];
         // A failover may have made the log shorter than it was then.
         let wanted = self.head_at_start.min(self.history.head.get());
         if models.iter().any(|model| model.get() < wanted) {

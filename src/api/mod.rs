@@ -34,6 +34,7 @@ pub mod request_id;
 mod scopes;
 mod templates;
 mod tickets;
+mod topics;
 mod wire;
 
 pub use health::Readiness;
@@ -76,6 +77,8 @@ enum Tag {
     Recipients,
     /// Words in many languages.
     Templates,
+    /// Who is subscribed to what.
+    Topics,
     /// Ways in for sockets.
     Sockets,
     /// The log.
@@ -97,6 +100,7 @@ type Apis = (
     keys::Keys,
     recipients::Recipients,
     templates::Templates,
+    topics::Topics,
 );
 
 fn service() -> OpenApiService<Apis, ()> {
@@ -111,6 +115,7 @@ fn service() -> OpenApiService<Apis, ()> {
         keys::Keys,
         recipients::Recipients,
         templates::Templates,
+        topics::Topics,
     );
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))

@@ -17,7 +17,7 @@ pub struct Projections;
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 struct Projection {
-    /// `inbox`, `delivery` or `timers`.
+    /// `inbox`, `delivery`, `timers` or `subscribers`.
     name: String,
     /// Everything up to here is folded in.
     cursor: String,

@@ -43,6 +43,14 @@ impl Reads {
         let position = self.position(cursor).await?;
         within_limit("the deliveries have", cursor, self.history.delivery_reached(&self.pool, position)).await
     }
+
+    /// The same for the subscribers.
+    pub async fn wait_for_subscribers(&self, min_cursor: Option<Cursor>) -> Result<(), Problem> {
+        let Some(cursor) = min_cursor else { return Ok(()) };
+        let position = self.position(cursor).await?;
+        let reached = self.history.subscribers_reached(&self.pool, position);
+        within_limit("the subscribers have", cursor, reached).await
+    }
 }
 
 async fn within_limit(

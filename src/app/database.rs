@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions, PgConnection, PgPool};
 use tidings_projections::delivery::Delivery;
 use tidings_projections::inbox::Inbox;
 use tidings_projections::read_model;
+use tidings_projections::subscribers::Subscribers;
 use tidings_projections::timers::Timers;
 
 use crate::telemetry::Trouble;
@@ -99,5 +100,6 @@ pub async fn migrate(connect: &PgConnectOptions) -> Result<(), DatabaseError> {
 async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     read_model::prepare::<Inbox>(connection).await?;
     read_model::prepare::<Timers>(connection).await?;
-    read_model::prepare::<Delivery>(connection).await
+    read_model::prepare::<Delivery>(connection).await?;
+    read_model::prepare::<Subscribers>(connection).await
 }

@@ -7,6 +7,7 @@ use tidings_projections::delivery::Delivery;
 use tidings_projections::inbox::Inbox;
 use tidings_projections::log::{Reader, Watermark};
 use tidings_projections::processor::{Activity, Pace, Processor, Surroundings};
+use tidings_projections::subscribers::Subscribers;
 use tidings_projections::timers;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -58,6 +59,8 @@ impl Tasks {
             Processor::new(around(Name::Timers, &history.timers), Pace::relaxed(), Some(timers_folded));
         let deliveries: Processor<Delivery> =
             Processor::new(around(Name::Delivery, &history.delivery), Pace::relaxed(), None);
+        let subscribers: Processor<Subscribers> =
+            Processor::new(around(Name::Subscribers, &history.subscribers), Pace::relaxed(), None);
         let checkpoint = history.timers.clone();
         let timers =
             Timers::new(connect.clone(), commands.clone(), checkpoint, timers_set, metrics.timers.clone());
@@ -88,6 +91,7 @@ impl Tasks {
             tokio::spawn(inbox.run()),
             tokio::spawn(due.run()),
             tokio::spawn(deliveries.run()),
+            tokio::spawn(subscribers.run()),
             tokio::spawn(stream.run()),
             tokio::spawn(feed.run()),
             tokio::spawn(keeper.run()),

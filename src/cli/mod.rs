@@ -95,7 +95,7 @@ struct ReplayArgs {
 
 #[derive(Args)]
 struct RebuildArgs {
-    /// Which: inbox, delivery, timers; several share one reading of the log
+    /// Which: inbox, delivery, timers, subscribers; several share one reading of the log
     #[arg(required = true, value_name = "NAME")]
     names: Vec<read_models::Name>,
     /// Print each row that differed, as a line of JSON

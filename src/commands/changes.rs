@@ -55,7 +55,7 @@ impl Commands {
     }
 
     /// One at a time per aggregate on this node.
-    async fn change<A: Aggregate<Command: Clone>>(
+    pub(super) async fn change<A: Aggregate<Command: Clone>>(
         &self,
         framework: &Framework<A>,
         context: &Context,

@@ -9,10 +9,12 @@ mod error;
 mod idempotency;
 mod locks;
 mod many;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 
 pub use bulk::{BulkDone, BulkKind, BulkMark};
+pub use changes::Changed;
 pub use error::{CommandError, PAST};
 pub use idempotency::Idempotency;
 pub use many::Item;
@@ -26,6 +28,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tidings_domain::notification::{Action, Command, Create, Notification};
 use tidings_domain::recipient::Recipient;
+use tidings_domain::subscription::Subscription;
 use tidings_domain::template::Template;
 use tidings_domain::{NotificationId, upcast};
 use tidings_projections::log::Reader;
@@ -90,6 +93,7 @@ pub struct Commands {
     notifications: Framework<Notification>,
     recipients: Framework<Recipient>,
     templates: Framework<Template>,
+    subscriptions: Framework<Subscription>,
     pool: PgPool,
     reader: Reader,
     log: Log,
@@ -137,6 +141,7 @@ impl Commands {
             notifications: framework(repository()),
             recipients: framework(repository()),
             templates: framework(repository()),
+            subscriptions: framework(repository()),
             pool,
             reader,
             log,

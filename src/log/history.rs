@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::{PgExecutor, PgPool};
 use tidings_projections::log::{Cursor, CursorError, Epochs, KeyRing, Tail, Watermark};
 use tidings_projections::read_model::Checkpoint;
-use tidings_projections::{delivery, inbox};
+use tidings_projections::{delivery, inbox, subscribers};
 use tokio::sync::watch;
 
 /// How long a checkpoint that was rewound is left alone.
@@ -22,6 +22,7 @@ pub struct History {
     pub inbox: Watermark,
     pub timers: Watermark,
     pub delivery: Watermark,
+    pub subscribers: Watermark,
     pub tail: Tail,
     keys: KeyRing,
     behind: Arc<AtomicBool>,
@@ -37,6 +38,7 @@ impl History {
             inbox: Watermark::default(),
             timers: Watermark::default(),
             delivery: Watermark::default(),
+            subscribers: Watermark::default(),
             tail: Tail::default(),
             keys,
             behind: Arc::default(),
@@ -89,6 +91,11 @@ impl History {
         reached(&self.delivery, position, || delivery::checkpoint(pool)).await
     }
 
+    /// The same for the subscribers.
+    pub async fn subscribers_reached(&self, pool: &PgPool, position: i64) -> Result<(), sqlx::Error> {
+        reached(&self.subscribers, position, || subscribers::checkpoint(pool)).await
+    }
+
     /// Learns the head, and the epochs if a new one began elsewhere.
     pub async fn refresh(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
         let (position, epoch): (i64, i64) =
@@ -115,7 +122,8 @@ impl History {
                 self.keys.clear();
                 self.tail.clear();
                 self.head.reset_to(first_position - 1);
-                [&self.inbox, &self.timers, &self.delivery].into_iter().for_each(|model| model.reset_to(0));
+                let models = [&self.inbox, &self.timers, &self.delivery, &self.subscribers];
+                models.into_iter().for_each(|model| model.reset_to(0));
                 *known = epochs;
             }
             begins

@@ -15,6 +15,7 @@ use tidings_projections::processor::Activity;
 use tidings_projections::rebuild::{self, Page, RebuildError, Report, Site};
 use tidings_projections::redrive::{Redriven, redrive};
 use tidings_projections::status::{Standing, standing};
+use tidings_projections::subscribers::Subscribers;
 use tidings_projections::timers::Timers;
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
@@ -24,16 +25,18 @@ pub enum Name {
     Inbox,
     Timers,
     Delivery,
+    Subscribers,
 }
 
 impl Name {
-    pub const ALL: &'static [Self] = &[Self::Inbox, Self::Timers, Self::Delivery];
+    pub const ALL: &'static [Self] = &[Self::Inbox, Self::Timers, Self::Delivery, Self::Subscribers];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inbox => "inbox",
             Self::Timers => "timers",
             Self::Delivery => "delivery",
+            Self::Subscribers => "subscribers",
         }
     }
 
@@ -42,6 +45,7 @@ impl Name {
             Self::Inbox => standing::<Inbox>(executor).await,
             Self::Timers => standing::<Timers>(executor).await,
             Self::Delivery => standing::<Delivery>(executor).await,
+            Self::Subscribers => standing::<Subscribers>(executor).await,
         }
     }
 
@@ -50,6 +54,7 @@ impl Name {
             Self::Inbox => rebuild::rebuild::<Inbox>(site, pages).await,
             Self::Timers => rebuild::rebuild::<Timers>(site, pages).await,
             Self::Delivery => rebuild::rebuild::<Delivery>(site, pages).await,
+            Self::Subscribers => rebuild::rebuild::<Subscribers>(site, pages).await,
         }
     }
 
@@ -58,6 +63,7 @@ impl Name {
             Self::Inbox => redrive::<Inbox>(site).await,
             Self::Timers => redrive::<Timers>(site).await,
             Self::Delivery => redrive::<Delivery>(site).await,
+            Self::Subscribers => redrive::<Subscribers>(site).await,
         }
     }
 }

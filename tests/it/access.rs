@@ -221,6 +221,7 @@ async fn example(service: &Service, path: &str, name: &str) -> String {
         }
         (path, "id") if path.starts_with("/v1/keys/") => service.key(&["admin"]).await.id,
         (path, "name") if path.starts_with("/v1/projections/") => "delivery".into(),
+        (path, "topic") if path.starts_with("/v1/topics/") => "ours".into(),
         (path, "key") if path.starts_with("/v1/templates/") => {
             let key = format!("ours-{}", service.head().await);
             let version = json!({"default_locale": "en", "sources": {"en": format!("title = {OURS}\n")}});

@@ -63,6 +63,7 @@ mod support;
 mod template_words;
 mod templates;
 mod timers;
+mod topics;
 mod traces;
 mod upcasting;
 mod wrong_stores;

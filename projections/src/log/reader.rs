@@ -11,6 +11,7 @@ use sqlx::PgExecutor;
 use sqlx::types::Json;
 use tidings_domain::notification::Notification;
 use tidings_domain::recipient::Recipient;
+use tidings_domain::subscription::Subscription;
 use tidings_domain::template::Template;
 use tidings_domain::{DecodeError, upcast};
 use time::OffsetDateTime;
@@ -320,6 +321,7 @@ fn aggregate_type_of(id: &str) -> Option<&'static str> {
         "ntf" => Some(Notification::TYPE),
         "rcp" => Some(Recipient::TYPE),
         "tpl" => Some(Template::TYPE),
+        "sub" => Some(Subscription::TYPE),
         _ => None,
     }
 }

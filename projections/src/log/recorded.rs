@@ -7,8 +7,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tidings_domain::notification::{self, Notification};
 use tidings_domain::recipient::{self, Recipient};
+use tidings_domain::subscription::{self, Subscription};
 use tidings_domain::template::{self, Template};
-use tidings_domain::{DecodeError, NotificationId, RecipientId, Stored, TemplateId};
+use tidings_domain::{DecodeError, NotificationId, RecipientId, Stored, SubscriptionId, TemplateId};
 use time::OffsetDateTime;
 
 use super::Epochs;
@@ -40,6 +41,7 @@ pub enum Fact {
     Notification(NotificationId, notification::Event),
     Recipient(RecipientId, recipient::Event),
     Template(TemplateId, template::Event),
+    Subscription(SubscriptionId, subscription::Event),
     /// What is stored cannot be read: a broken seal, a payload that is not what its version says.
     Unreadable(String),
 }
@@ -70,6 +72,9 @@ impl Fact {
         } else if aggregate_type == Template::TYPE {
             let id = aggregate_id.parse().map_err(unknown)?;
             Ok(Self::Template(id, Stored::decode(event_type, event_version, payload)?))
+        } else if aggregate_type == Subscription::TYPE {
+            let id = aggregate_id.parse().map_err(unknown)?;
+            Ok(Self::Subscription(id, Stored::decode(event_type, event_version, payload)?))
         } else {
             Err(DecodeError::unknown(event_type, event_version))
         }
@@ -104,7 +109,7 @@ impl Recorded {
     pub fn notification(&self) -> Result<Option<(NotificationId, &notification::Event)>, Unreadable> {
         match &self.fact {
             Fact::Notification(id, event) => Ok(Some((*id, event))),
-            Fact::Recipient(..) | Fact::Template(..) => Ok(None),
+            Fact::Recipient(..) | Fact::Template(..) | Fact::Subscription(..) => Ok(None),
             Fact::Unreadable(why) => Err(Unreadable { position: self.position, why: why.clone() }),
         }
     }

@@ -1,7 +1,7 @@
 //! What became of commands.
 
 use prometheus::{IntCounter, Registry};
-use tidings_domain::{notification, recipient, template};
+use tidings_domain::{notification, recipient, subscription, template};
 
 use super::{Each, Label, counters};
 use crate::commands::CommandError;
@@ -29,6 +29,8 @@ pub enum Order {
     ChangePreferences,
     PublishTemplate,
     RetireTemplate,
+    Subscribe,
+    Unsubscribe,
 }
 
 impl Label for Order {
@@ -53,6 +55,8 @@ impl Label for Order {
         Self::ChangePreferences,
         Self::PublishTemplate,
         Self::RetireTemplate,
+        Self::Subscribe,
+        Self::Unsubscribe,
     ];
 
     fn number(self) -> usize {
@@ -80,6 +84,8 @@ impl Label for Order {
             Self::ChangePreferences => "change_preferences",
             Self::PublishTemplate => "publish_template",
             Self::RetireTemplate => "retire_template",
+            Self::Subscribe => "subscribe",
+            Self::Unsubscribe => "unsubscribe",
         }
     }
 }
@@ -121,6 +127,15 @@ impl From<&template::Action> for Order {
         match action {
             template::Action::Publish(_) => Self::PublishTemplate,
             template::Action::Retire => Self::RetireTemplate,
+        }
+    }
+}
+
+impl From<&subscription::Action> for Order {
+    fn from(action: &subscription::Action) -> Self {
+        match action {
+            subscription::Action::Subscribe => Self::Subscribe,
+            subscription::Action::Unsubscribe => Self::Unsubscribe,
         }
     }
 }

@@ -300,5 +300,6 @@ fn checkpoint(history: &History, name: Name) -> &Watermark {
         Name::Inbox => &history.inbox,
         Name::Timers => &history.timers,
         Name::Delivery => &history.delivery,
+        Name::Subscribers => &history.subscribers,
     }
 }
