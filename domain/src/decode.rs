@@ -50,3 +50,52 @@ pub(crate) fn tagged<E: Stored + DeserializeOwned>(
     members.insert("type".into(), name.into());
     serde_json::from_value(Value::Object(members)).map_err(malformed)
 }
+
+/// Tells the framework and the log what the events of an aggregate are called, and which version of each this binary writes. What
+/// is read otherwise than [`tagged`] does it names a function.
+macro_rules! stored {
+    ($event:ty { $($pattern:pat => $name:literal @ $version:literal,)+ }) => {
+        $crate::decode::stored! { $event { $($pattern => $name @ $version,)+ } by $crate::decode::tagged }
+    };
+    ($event:ty { $($pattern:pat => $name:literal @ $version:literal,)+ } by $decode:path) => {
+        impl $event {
+            /// The stored name.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $($pattern => $name,)+
+                }
+            }
+        }
+
+        impl $crate::decode::Stored for $event {
+            fn version_of(name: &str) -> Option<&'static str> {
+                match name {
+                    $($name => Some($version),)+
+                    _ => None,
+                }
+            }
+
+            fn decode(
+                name: &str,
+                version: &str,
+                payload: &serde_json::Value,
+            ) -> Result<Self, $crate::decode::DecodeError> {
+                $crate::decode::check_version::<Self>(name, version)?;
+                $decode(name, version, payload)
+            }
+        }
+
+        impl cqrs_es::DomainEvent for $event {
+            fn event_type(&self) -> String {
+                self.name().into()
+            }
+
+            fn event_version(&self) -> String {
+                let version = <Self as $crate::decode::Stored>::version_of(self.name());
+                version.expect("every event of the enum has a version").into()
+            }
+        }
+    };
+}
+
+pub(crate) use stored;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::{Category, Channel, Content, Failure, Plan, Priority, SkipReason, Tags};
-use crate::decode::{DecodeError, Stored, check_version, tagged};
+use crate::decode::{DecodeError, stored, tagged};
 use crate::{Tenant, UserId};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,33 +110,31 @@ pub struct Created {
     pub expires_at: Option<OffsetDateTime>,
 }
 
-impl Event {
-    /// The stored name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Created(_) => "notification.created",
-            Self::Released {} => "notification.released",
-            Self::Woken {} => "notification.woken",
-            Self::Seen {} => "notification.seen",
-            Self::Read {} => "notification.read",
-            Self::Unread {} => "notification.unread",
-            Self::Archived {} => "notification.archived",
-            Self::Unarchived {} => "notification.unarchived",
-            Self::Snoozed { .. } => "notification.snoozed",
-            Self::Cancelled {} => "notification.cancelled",
-            Self::Expired {} => "notification.expired",
-            Self::DeliveryFallbackActivated { .. } => "delivery.fallback_activated",
-            Self::DeliveryStarted { .. } => "delivery.started",
-            Self::DeliverySucceeded { .. } => "delivery.succeeded",
-            Self::DeliveryFailed { .. } => "delivery.failed",
-            Self::DeliveryRetryScheduled { .. } => "delivery.retry_scheduled",
-            Self::DeliverySkipped { .. } => "delivery.skipped",
-            Self::DeliveryExhausted { .. } => "delivery.exhausted",
-            Self::DeliveryDeadLettered { .. } => "delivery.dead_lettered",
-            Self::DeliveryRetryRequested { .. } => "delivery.retry_requested",
-        }
-    }
+stored! { Event {
+    Self::Created(_) => "notification.created" @ "1.0.0",
+    Self::Released {} => "notification.released" @ "1.0.0",
+    Self::Woken {} => "notification.woken" @ "1.0.0",
+    Self::Seen {} => "notification.seen" @ "1.0.0",
+    Self::Read {} => "notification.read" @ "1.0.0",
+    Self::Unread {} => "notification.unread" @ "1.0.0",
+    Self::Archived {} => "notification.archived" @ "1.0.0",
+    Self::Unarchived {} => "notification.unarchived" @ "1.0.0",
+    Self::Snoozed { .. } => "notification.snoozed" @ "1.0.0",
+    Self::Cancelled {} => "notification.cancelled" @ "1.0.0",
+    Self::Expired {} => "notification.expired" @ "1.0.0",
+    Self::DeliveryFallbackActivated { .. } => "delivery.fallback_activated" @ "1.0.0",
+    Self::DeliveryStarted { .. } => "delivery.started" @ "1.0.0",
+    Self::DeliverySucceeded { .. } => "delivery.succeeded" @ "1.0.0",
+    // 1.0.0 held the error as one text.
+    Self::DeliveryFailed { .. } => "delivery.failed" @ "2.0.0",
+    Self::DeliveryRetryScheduled { .. } => "delivery.retry_scheduled" @ "1.0.0",
+    Self::DeliverySkipped { .. } => "delivery.skipped" @ "1.0.0",
+    Self::DeliveryExhausted { .. } => "delivery.exhausted" @ "1.0.0",
+    Self::DeliveryDeadLettered { .. } => "delivery.dead_lettered" @ "1.0.0",
+    Self::DeliveryRetryRequested { .. } => "delivery.retry_requested" @ "1.0.0",
+} by decode }
 
+impl Event {
     /// Whose delivery it is about, if it is about one.
     pub fn channel(&self) -> Option<Channel> {
         match self {
@@ -164,52 +162,12 @@ impl Event {
     }
 }
 
-impl Stored for Event {
-    fn version_of(name: &str) -> Option<&'static str> {
-        match name {
-            "notification.created"
-            | "notification.released"
-            | "notification.woken"
-            | "notification.seen"
-            | "notification.read"
-            | "notification.unread"
-            | "notification.archived"
-            | "notification.unarchived"
-            | "notification.snoozed"
-            | "notification.cancelled"
-            | "notification.expired"
-            | "delivery.fallback_activated"
-            | "delivery.started"
-            | "delivery.succeeded"
-            | "delivery.retry_scheduled"
-            | "delivery.skipped"
-            | "delivery.exhausted"
-            | "delivery.dead_lettered"
-            | "delivery.retry_requested" => Some("1.0.0"),
-            // 1.0.0 held the error as one text.
-            "delivery.failed" => Some("2.0.0"),
-            _ => None,
-        }
+fn decode(name: &str, version: &str, payload: &Value) -> Result<Event, DecodeError> {
+    // By far the largest, and most of a log: read without a copy of it.
+    if name == "notification.created" {
+        let created = Created::deserialize(payload);
+        let created = created.map_err(|source| DecodeError::malformed(name, version, source))?;
+        return Ok(Event::Created(Box::new(created)));
     }
-
-    fn decode(name: &str, version: &str, payload: &Value) -> Result<Self, DecodeError> {
-        check_version::<Self>(name, version)?;
-        // By far the largest, and most of a log: read without a copy of it.
-        if name == "notification.created" {
-            let created = Created::deserialize(payload);
-            let created = created.map_err(|source| DecodeError::malformed(name, version, source))?;
-            return Ok(Self::Created(Box::new(created)));
-        }
-        tagged(name, version, payload)
-    }
-}
-
-impl cqrs_es::DomainEvent for Event {
-    fn event_type(&self) -> String {
-        self.name().into()
-    }
-
-    fn event_version(&self) -> String {
-        Self::version_of(self.name()).expect("every event of the enum has a version").into()
-    }
+    tagged(name, version, payload)
 }

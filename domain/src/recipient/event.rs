@@ -1,10 +1,9 @@
 //! The facts of a recipient, as they are stored. Each says the whole of what it changes.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{Preferences, Profile};
-use crate::decode::{DecodeError, Stored, check_version, tagged};
+use crate::decode::stored;
 use crate::{Tenant, UserId};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,36 +25,7 @@ pub enum Event {
     },
 }
 
-impl Event {
-    /// The stored name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::ProfileChanged { .. } => "recipient.profile_changed",
-            Self::PreferencesChanged { .. } => "recipient.preferences_changed",
-        }
-    }
-}
-
-impl Stored for Event {
-    fn version_of(name: &str) -> Option<&'static str> {
-        match name {
-            "recipient.profile_changed" | "recipient.preferences_changed" => Some("1.0.0"),
-            _ => None,
-        }
-    }
-
-    fn decode(name: &str, version: &str, payload: &Value) -> Result<Self, DecodeError> {
-        check_version::<Self>(name, version)?;
-        tagged(name, version, payload)
-    }
-}
-
-impl cqrs_es::DomainEvent for Event {
-    fn event_type(&self) -> String {
-        self.name().into()
-    }
-
-    fn event_version(&self) -> String {
-        Self::version_of(self.name()).expect("every event of the enum has a version").into()
-    }
-}
+stored! { Event {
+    Self::ProfileChanged { .. } => "recipient.profile_changed" @ "1.0.0",
+    Self::PreferencesChanged { .. } => "recipient.preferences_changed" @ "1.0.0",
+} }

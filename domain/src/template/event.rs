@@ -1,11 +1,10 @@
 //! The facts of a template, as they are stored.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{TemplateKey, Version};
 use crate::Tenant;
-use crate::decode::{DecodeError, Stored, check_version, tagged};
+use crate::decode::stored;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -24,36 +23,7 @@ pub enum Event {
     Retired { tenant: Tenant, key: TemplateKey },
 }
 
-impl Event {
-    /// The stored name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Published { .. } => "template.published",
-            Self::Retired { .. } => "template.retired",
-        }
-    }
-}
-
-impl Stored for Event {
-    fn version_of(name: &str) -> Option<&'static str> {
-        match name {
-            "template.published" | "template.retired" => Some("1.0.0"),
-            _ => None,
-        }
-    }
-
-    fn decode(name: &str, version: &str, payload: &Value) -> Result<Self, DecodeError> {
-        check_version::<Self>(name, version)?;
-        tagged(name, version, payload)
-    }
-}
-
-impl cqrs_es::DomainEvent for Event {
-    fn event_type(&self) -> String {
-        self.name().into()
-    }
-
-    fn event_version(&self) -> String {
-        Self::version_of(self.name()).expect("every event of the enum has a version").into()
-    }
-}
+stored! { Event {
+    Self::Published { .. } => "template.published" @ "1.0.0",
+    Self::Retired { .. } => "template.retired" @ "1.0.0",
+} }
