@@ -8,6 +8,7 @@ pub mod api;
 pub mod app;
 pub mod auth;
 pub mod bench;
+pub mod channels;
 pub mod cli;
 pub mod clock;
 pub mod commands;

@@ -224,6 +224,28 @@ impl fmt::Display for SubscriptionId {
     }
 }
 
+/// A tenant's settings as an aggregate: `set_` and the tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SettingsId {
+    pub tenant: Tenant,
+}
+
+impl FromStr for SettingsId {
+    type Err = InvalidIdentity;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: InvalidIdentity = InvalidIdentity("an id of settings is set_ and the tenant");
+        let tenant = text.strip_prefix("set_").ok_or(EXPECTED)?;
+        Ok(Self { tenant: tenant.to_owned().try_into()? })
+    }
+}
+
+impl fmt::Display for SettingsId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "set_{}", self.tenant)
+    }
+}
+
 /// The tenant and the rest of a composite id.
 fn parts<'a>(prefix: &str, text: &'a str) -> Option<(Tenant, &'a str)> {
     let (tenant, rest) = counted(text.strip_prefix(prefix)?)?;

@@ -13,6 +13,7 @@ pub mod read_model;
 pub mod rebuild;
 pub mod recipient;
 pub mod redrive;
+pub mod settings;
 pub mod status;
 pub mod subscribers;
 pub mod template;

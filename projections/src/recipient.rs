@@ -13,7 +13,7 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Recipient, Unreadable> {
         match &event.fact {
             Fact::Recipient(_, fact) => recipient.evolve(fact),
             Fact::Unreadable(why) => return Err(Unreadable { position: event.position, why: why.clone() }),
-            Fact::Notification(..) | Fact::Template(..) | Fact::Subscription(..) => {}
+            Fact::Notification(..) | Fact::Template(..) | Fact::Subscription(..) | Fact::Settings(..) => {}
         }
     }
     Ok(recipient)

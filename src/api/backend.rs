@@ -6,6 +6,7 @@ use poem::{FromRequest, Request, RequestBody};
 
 use super::reads::Reads;
 use crate::auth::{self, Authenticator, Tickets};
+use crate::channels::OutgoingPolicy;
 use crate::commands::Commands;
 use crate::read_models::ReadModels;
 
@@ -16,6 +17,7 @@ pub struct Backend {
     pub read_models: ReadModels,
     pub keys: auth::Keys,
     pub authenticator: Arc<Authenticator>,
+    pub outgoing: OutgoingPolicy,
 }
 
 impl Backend {

@@ -10,6 +10,7 @@ pub fn parameter(name: &str) -> Option<Value> {
         "name" => Some(json!("inbox")),
         "key" => Some(json!("invoice.ready")),
         "topic" => Some(json!("releases")),
+        "channel" => Some(json!("webhook")),
         _ => None,
     }
 }
@@ -43,6 +44,17 @@ pub fn body(schema: &str) -> Option<Value> {
             "quiet_hours": {"from": "22:00", "to": "07:00"}
         })),
         "SubscribeUsers" => Some(json!({"user_ids": ["alice", "bob"]})),
+        "PutChannel" => Some(json!({
+            "providers": [{
+                "name": "main",
+                "webhook": {
+                    "url": "https://example.com/tidings",
+                    "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+                }
+            }],
+            "timeout": "10s",
+            "rate": {"per_second": 50}
+        })),
         _ => None,
     }
 }

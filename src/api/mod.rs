@@ -6,6 +6,7 @@ mod backend;
 mod batch;
 mod body;
 mod bulk_marks;
+mod channels;
 mod closed;
 mod credentials;
 mod document;
@@ -49,6 +50,7 @@ use poem::{Endpoint, EndpointExt, Response, Route};
 use poem_openapi::{LicenseObject, OpenApiService, Tags};
 use tidings_projections::log::Reader;
 
+use crate::channels::OutgoingPolicy;
 use crate::gateway::Gateway;
 use crate::read_models::ReadModels;
 use crate::telemetry::metrics::Vitals;
@@ -64,6 +66,7 @@ pub struct Parts {
     pub readiness: Readiness,
     pub read_models: ReadModels,
     pub vitals: Vitals,
+    pub outgoing: OutgoingPolicy,
 }
 
 /// How the document groups its operations; generated clients have a class or folder for each.
@@ -79,6 +82,8 @@ enum Tag {
     Templates,
     /// Who is subscribed to what.
     Topics,
+    /// Ways to people outside of the service.
+    Channels,
     /// Ways in for sockets.
     Sockets,
     /// The log.
@@ -101,6 +106,7 @@ type Apis = (
     recipients::Recipients,
     templates::Templates,
     topics::Topics,
+    channels::Channels,
 );
 
 fn service() -> OpenApiService<Apis, ()> {
@@ -116,6 +122,7 @@ fn service() -> OpenApiService<Apis, ()> {
         recipients::Recipients,
         templates::Templates,
         topics::Topics,
+        channels::Channels,
     );
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))
@@ -129,7 +136,7 @@ pub fn document() -> String {
 
 /// All routes, with problems for whatever goes wrong outside of them.
 pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
-    let Parts { gateway, reader, origins, readiness, read_models, vitals } = parts;
+    let Parts { gateway, reader, origins, readiness, read_models, vitals, outgoing } = parts;
     let (pool, history) = (gateway.pool.clone(), gateway.history.clone());
     let reads = Arc::new(Reads { pool, history, reader, directory: gateway.directory.clone() });
     let api = service();
@@ -144,6 +151,7 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
         read_models,
         keys: gateway.keys.clone(),
         authenticator: gateway.authenticator.clone(),
+        outgoing,
     };
     Route::new()
         .nest("/", api)

@@ -310,6 +310,7 @@ impl From<InvalidTemplate> for Problem {
 impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
         match error {
+            CommandError::SettingsRefused(refusal) => refusal.into(),
             CommandError::Refused(refusal) => refusal.into(),
             CommandError::TemplateRefused(template::Error::NotFound) => {
                 Self::new(Kind::NotFound, error.to_string())

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Origins, Parts, Readiness};
 use crate::auth::{Authenticator, Jwks, Keys, Refresher, Stale, Tickets, TokenRules};
+use crate::channels::OutgoingPolicy;
 use crate::commands::Commands;
 use crate::config::Config;
 use crate::directory::Directory;
@@ -173,14 +174,7 @@ impl App {
             places,
             sockets: gateway.sockets.clone(),
             readiness: readiness.clone(),
-            parts: Parts {
-                gateway: Arc::new(gateway),
-                reader,
-                origins: Origins::new(config.allowed_origins.clone(), config.database_url.is_none()),
-                readiness,
-                read_models,
-                vitals,
-            },
+            parts: parts(config, gateway, reader, (readiness, read_models, vitals)),
             embedded: None,
         })
     }
@@ -242,6 +236,23 @@ async fn begin(hub: &Hub, pool: &PgPool) -> Result<(), StartError> {
     let reached = tidings_projections::inbox::checkpoint(pool).await.map_err(StartError::Log)?;
     hub.start_at(reached.position);
     Ok(())
+}
+
+fn parts(
+    config: &Config,
+    gateway: Gateway,
+    reader: Reader,
+    (readiness, read_models, vitals): (Readiness, ReadModels, Vitals),
+) -> Parts {
+    Parts {
+        gateway: Arc::new(gateway),
+        reader,
+        origins: Origins::new(config.allowed_origins.clone(), config.database_url.is_none()),
+        readiness,
+        read_models,
+        vitals,
+        outgoing: OutgoingPolicy::new(&config.outgoing_allow_private),
+    }
 }
 
 fn authenticator(config: &Config, jwks: Option<Jwks>, keys: Keys, limits: RateLimits) -> Arc<Authenticator> {

@@ -1,4 +1,4 @@
-//! Changes of what a tenant has one of under a name: a recipient, a template.
+//! Changes of what a tenant has one of under a name: a recipient, a template, its settings.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -7,8 +7,9 @@ use std::hash::Hash;
 use cqrs_es::Aggregate;
 use serde_json::json;
 use tidings_domain::recipient::{self, Recipient};
+use tidings_domain::settings::{self, Settings};
 use tidings_domain::template::{self, Template};
-use tidings_domain::{RecipientId, TemplateId};
+use tidings_domain::{RecipientId, SettingsId, TemplateId};
 use tokio::time::Instant;
 
 use super::{CONFLICT_PAUSE, CommandError, Commands, Context, DEADLINE, Execution, Framework, Order};
@@ -50,6 +51,20 @@ impl Commands {
         let command = template::Command { tenant, key, action };
         let refused = CommandError::TemplateRefused;
         let result = self.change::<Template>(&self.templates, context, id, &command, refused).await;
+        self.metrics.count(&command.action, result.as_ref().map(|changed| changed.replayed));
+        result
+    }
+
+    /// Says something of a tenant's channels.
+    pub async fn change_settings(
+        &self,
+        context: &Context,
+        id: &SettingsId,
+        action: settings::Action,
+    ) -> Result<Changed, CommandError> {
+        let command = settings::Command { tenant: id.tenant.clone(), action };
+        let refused = CommandError::SettingsRefused;
+        let result = self.change::<Settings>(&self.settings, context, id, &command, refused).await;
         self.metrics.count(&command.action, result.as_ref().map(|changed| changed.replayed));
         result
     }

@@ -28,6 +28,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tidings_domain::notification::{Action, Command, Create, Notification};
 use tidings_domain::recipient::Recipient;
+use tidings_domain::settings::Settings;
 use tidings_domain::subscription::Subscription;
 use tidings_domain::template::Template;
 use tidings_domain::{NotificationId, upcast};
@@ -94,6 +95,7 @@ pub struct Commands {
     recipients: Framework<Recipient>,
     templates: Framework<Template>,
     subscriptions: Framework<Subscription>,
+    settings: Framework<Settings>,
     pool: PgPool,
     reader: Reader,
     log: Log,
@@ -142,6 +144,7 @@ impl Commands {
             recipients: framework(repository()),
             templates: framework(repository()),
             subscriptions: framework(repository()),
+            settings: framework(repository()),
             pool,
             reader,
             log,

@@ -12,6 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use reqwest::Url;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
@@ -87,6 +88,10 @@ pub struct Flags {
     /// Open sockets and streams per user over all nodes at most, 1 to 100000 [env: TIDINGS_CONNECTIONS_PER_USER] [default: 5]
     #[arg(long, value_name = "NUMBER")]
     pub connections_per_user: Option<String>,
+    /// Private networks that channels may call, in the clear, too, as 10.0.0.0/8,::1/128, or all
+    /// [env: TIDINGS_OUTGOING_ALLOW_PRIVATE] [default: none]
+    #[arg(long, value_name = "NETWORKS")]
+    pub outgoing_allow_private: Option<String>,
     /// Collector that spans are sent to by OTLP over HTTP, as http://collector:4318
     /// [env: TIDINGS_OTLP_ENDPOINT] [default: nothing is traced]
     #[arg(long, value_name = "URL")]
@@ -129,6 +134,8 @@ pub struct Config {
     pub database_connections_max: u32,
     /// Sockets and streams together, over all nodes.
     pub connections_per_user: u32,
+    /// Beside what is public.
+    pub outgoing_allow_private: Vec<IpNet>,
     /// Without one nothing is traced.
     pub otlp_endpoint: Option<String>,
     /// 0 to 1.
@@ -225,6 +232,12 @@ impl Config {
                 .choose(plain("database_connections_max", &flags.database_connections_max)?)?,
             connections_per_user: CONNECTIONS_PER_USER
                 .choose(plain("connections_per_user", &flags.connections_per_user)?)?,
+            outgoing_allow_private: or_default(
+                plain("outgoing_allow_private", &flags.outgoing_allow_private)?,
+                Vec::new(),
+                "networks as 10.0.0.0/8,::1/128, separated by commas, or all",
+                parse_networks,
+            )?,
             otlp_endpoint: otlp_endpoint(plain("otlp_endpoint", &flags.otlp_endpoint)?)?,
             trace_sampling: trace_sampling(plain("trace_sampling", &flags.trace_sampling)?)?,
             log_format: or_default(
@@ -333,6 +346,13 @@ fn parse_origin(text: &str) -> Option<String> {
     let authority = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"))?;
     let is_foreign = |c: char| matches!(c, '/' | '?' | '#' | '@' | '*') || c.is_whitespace();
     (!authority.is_empty() && !authority.contains(is_foreign)).then_some(origin)
+}
+
+fn parse_networks(text: &str) -> Option<Vec<IpNet>> {
+    if text == "all" {
+        return Some(vec![Ipv4Net::default().into(), Ipv6Net::default().into()]);
+    }
+    text.split(',').map(|network| network.trim().parse().ok()).collect()
 }
 
 fn listen(found: Option<Found>) -> Result<SocketAddr, ConfigError> {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::ConfigError;
 
 /// Every setting, as `tidings.toml` spells it.
-pub(super) const SETTINGS: [&str; 17] = [
+pub(super) const SETTINGS: [&str; 18] = [
     "listen",
     "database_url",
     "redis_url",
@@ -25,13 +25,14 @@ pub(super) const SETTINGS: [&str; 17] = [
     "allowed_origins",
     "database_connections_max",
     "connections_per_user",
+    "outgoing_allow_private",
     "otlp_endpoint",
     "trace_sampling",
     "log_format",
     "log_level",
 ];
 /// Those that the file may also spell as a list of strings.
-const LISTS: [&str; 1] = ["allowed_origins"];
+const LISTS: [&str; 2] = ["allowed_origins", "outgoing_allow_private"];
 /// A secret file is a line. `/dev/zero` is a mistake.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 

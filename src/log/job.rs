@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cqrs_es::persist::SerializedEvent;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
+use tidings_domain::SECRET_MEMBER;
 use tidings_projections::log::codec::{CodecError, Place};
 use tidings_projections::log::{Codec, Fact, Recorded};
 use time::OffsetDateTime;
@@ -67,6 +68,7 @@ impl JobEvent {
         members.shift_remove("type");
         let place = Place { aggregate_id: &event.aggregate_id, sequence, event_type: &event.event_type };
         let stored_payload = codec.seal(place, tenant, recipient, &members).await?;
+        members.shift_remove(SECRET_MEMBER);
         Ok(Self {
             open: Recorded {
                 position: 0,

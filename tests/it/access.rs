@@ -91,7 +91,7 @@ impl Operation {
             Who::Alice | Who::Bob | Who::Namesake if self.root || !self.users => Cell::Forbidden,
             Who::Bob | Who::Namesake if self.by_id => Cell::Absent,
             Who::Bob if self.by_user => Cell::Forbidden,
-            // A name that two tenants have is two users'.
+            // A name that two tenants have is two users', or two channels.
             Who::Key { .. } | Who::Alice | Who::Bob | Who::Namesake => Cell::Open,
         }
     }
@@ -228,6 +228,14 @@ async fn example(service: &Service, path: &str, name: &str) -> String {
             let put = service.request("PUT", &format!("/v1/templates/{key}")).json(&version);
             service.send(put.header("x-api-key", service.root_key())).await.expect(200);
             key
+        }
+        (_, "channel") => {
+            let webhook = json!({"url": format!("https://example.com/{}", OURS.replace(' ', "-")),
+                                 "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"});
+            let put = service.request("PUT", "/v1/channels/webhook");
+            let body = json!({"providers": [{"name": "main", "webhook": webhook}]});
+            service.send(put.json(&body).header("x-api-key", service.root_key())).await.expect(200);
+            "webhook".into()
         }
         _ => panic!("give the matrix an example of {name} in {path}"),
     }

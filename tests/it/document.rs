@@ -105,6 +105,12 @@ async fn prepare(service: &Service, operation: &str, path: &str) {
         let put = service.request("PUT", path).header("x-api-key", service.root_key());
         service.send(put.json(&version)).await.expect(200);
     }
+    if ["getChannel", "removeChannel"].contains(&operation) {
+        let webhook = json!({"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"});
+        let put = service.request("PUT", path).header("x-api-key", service.root_key());
+        let body = json!({"providers": [{"name": "main", "webhook": webhook}]});
+        service.send(put.json(&body)).await.expect(200);
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod bad_input;
 mod batches;
 mod bench;
 mod bulk_marks;
+mod channels;
 mod client;
 mod commands;
 mod dashboards;

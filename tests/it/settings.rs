@@ -20,6 +20,7 @@ fn wrong(variable: &str) -> Option<&'static str> {
         "TIDINGS_JWKS" => Some("https://u:hunter2@login.example.com/jwks.json"),
         "TIDINGS_ALLOWED_ORIGINS" => Some("example.com"),
         "TIDINGS_DATABASE_CONNECTIONS_MAX" | "TIDINGS_CONNECTIONS_PER_USER" => Some("0"),
+        "TIDINGS_OUTGOING_ALLOW_PRIVATE" => Some("10.0.0.0/33"),
         "TIDINGS_OTLP_ENDPOINT" => Some("collector:4318"),
         "TIDINGS_TRACE_SAMPLING" => Some("1.1"),
         "TIDINGS_LOG_FORMAT" => Some("xml"),

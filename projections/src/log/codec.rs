@@ -1,8 +1,9 @@
-//! The codec of stored payloads: personal members are sealed in the table and open everywhere else.
+//! The codec of stored payloads: personal members and secrets are sealed in the table and open everywhere else.
 //!
-//! At rest, the members named by [`PERSONAL_MEMBERS`] are replaced by
-//! `"sealed": {"key": <id>, "box": <base64 of nonce and ciphertext>}`, AES-256-GCM under the recipient's key
-//! (NIST SP 800-38D, random 96-bit nonce), bound to the event's place so that no box can be moved to another.
+//! At rest, the members named by [`PERSONAL_MEMBERS`] and [`SECRET_MEMBER`] are replaced by
+//! `"sealed": {"key": <id>, "box": <base64 of nonce and ciphertext>}`, AES-256-GCM under the recipient's key, or the tenant's own
+//! where the event concerns no user (NIST SP 800-38D, random 96-bit nonce), bound to the event's place so that no box can be moved
+//! to another.
 
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{Aead, AeadCore, KeyInit, OsRng, Payload};
@@ -10,11 +11,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
-use tidings_domain::PERSONAL_MEMBERS;
+use tidings_domain::{PERSONAL_MEMBERS, SECRET_MEMBER};
 
 use super::keys::{KeyError, KeyRing, RecipientKey};
 
 const SEALED: &str = "sealed";
+/// Whose key seals what concerns no user: no user's name is empty.
+const TENANT_ITSELF: &str = "";
 const NONCE_BYTES: usize = 12;
 
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +60,7 @@ impl Codec {
         &self.keys
     }
 
-    /// The payload as it is stored, as JSON text. One without personal members needs no key and stays as it is.
+    /// The payload as it is stored, as JSON text. One without members to seal needs no key and stays as it is.
     pub async fn seal(
         &self,
         place: Place<'_>,
@@ -65,11 +68,9 @@ impl Codec {
         recipient: Option<&str>,
         open: &Map<String, Value>,
     ) -> Result<String, CodecError> {
-        let key = match recipient {
-            Some(recipient) if PERSONAL_MEMBERS.iter().any(|name| open.contains_key(*name)) => {
-                Some(self.keys.of_recipient(tenant, recipient).await?)
-            }
-            _ => None,
+        let key = match open.keys().any(|name| is_sealed(name)) {
+            true => Some(self.keys.of_recipient(tenant, recipient.unwrap_or(TENANT_ITSELF)).await?),
+            false => None,
         };
         Ok(seal_with(key.as_deref(), place, open))
     }
@@ -98,7 +99,7 @@ pub fn seal_with(key: Option<&RecipientKey>, place: Place<'_>, open: &Map<String
     serde_json::to_string(&stored).expect("strings and JSON values always serialise")
 }
 
-/// The personal members of a payload, in a box.
+/// The members of a payload that are sealed, in a box.
 #[derive(serde::Serialize)]
 struct Sealed {
     key: i64,
@@ -107,7 +108,7 @@ struct Sealed {
 
 impl Sealed {
     fn new(key: &RecipientKey, place: Place<'_>, open: &Map<String, Value>) -> Self {
-        let plain = serde_json::to_vec(&Personal(open)).expect("strings and JSON values always serialise");
+        let plain = serde_json::to_vec(&Hidden(open)).expect("strings and JSON values always serialise");
         let nonce = Aes256Gcm::generate_nonce(&mut OsRng);
         let sealed = Aes256Gcm::new(&key.secret.into())
             .encrypt(&nonce, Payload { msg: &plain, aad: &place.associated_data() })
@@ -116,12 +117,12 @@ impl Sealed {
     }
 }
 
-/// Only the personal members of a payload.
-struct Personal<'a>(&'a Map<String, Value>);
+/// Only those members of a payload.
+struct Hidden<'a>(&'a Map<String, Value>);
 
-impl Serialize for Personal<'_> {
+impl Serialize for Hidden<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().filter(|(name, _)| is_personal(name)))
+        serializer.collect_map(self.0.iter().filter(|(name, _)| is_sealed(name)))
     }
 }
 
@@ -134,8 +135,7 @@ struct AtRest<'a> {
 impl Serialize for AtRest<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut members = serializer.serialize_map(None)?;
-        for (name, value) in self.open.iter().filter(|(name, _)| self.sealed.is_none() || !is_personal(name))
-        {
+        for (name, value) in self.open.iter().filter(|(name, _)| self.sealed.is_none() || !is_sealed(name)) {
             members.serialize_entry(name, value)?;
         }
         if let Some(sealed) = &self.sealed {
@@ -145,8 +145,8 @@ impl Serialize for AtRest<'_> {
     }
 }
 
-fn is_personal(name: &str) -> bool {
-    PERSONAL_MEMBERS.contains(&name)
+fn is_sealed(name: &str) -> bool {
+    name == SECRET_MEMBER || PERSONAL_MEMBERS.contains(&name)
 }
 
 /// Adds the sealed members to the others.

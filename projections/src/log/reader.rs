@@ -11,9 +11,10 @@ use sqlx::PgExecutor;
 use sqlx::types::Json;
 use tidings_domain::notification::Notification;
 use tidings_domain::recipient::Recipient;
+use tidings_domain::settings::Settings;
 use tidings_domain::subscription::Subscription;
 use tidings_domain::template::Template;
-use tidings_domain::{DecodeError, upcast};
+use tidings_domain::{DecodeError, SECRET_MEMBER, upcast};
 use time::OffsetDateTime;
 
 use super::codec::{Codec, CodecError, Place};
@@ -259,7 +260,8 @@ impl EventRow {
         self.recorded(Value::Object(Map::new()), Fact::Unreadable(why))
     }
 
-    fn recorded(self, payload: Value, fact: Fact) -> Recorded {
+    fn recorded(self, mut payload: Value, fact: Fact) -> Recorded {
+        payload.as_object_mut().map(|members| members.shift_remove(SECRET_MEMBER));
         Recorded {
             position: self.position,
             recorded_at: self.recorded_at,
@@ -322,6 +324,7 @@ fn aggregate_type_of(id: &str) -> Option<&'static str> {
         "rcp" => Some(Recipient::TYPE),
         "tpl" => Some(Template::TYPE),
         "sub" => Some(Subscription::TYPE),
+        "set" => Some(Settings::TYPE),
         _ => None,
     }
 }

@@ -7,9 +7,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tidings_domain::notification::{self, Notification};
 use tidings_domain::recipient::{self, Recipient};
+use tidings_domain::settings::{self, Settings};
 use tidings_domain::subscription::{self, Subscription};
 use tidings_domain::template::{self, Template};
-use tidings_domain::{DecodeError, NotificationId, RecipientId, Stored, SubscriptionId, TemplateId};
+use tidings_domain::{
+    DecodeError, NotificationId, RecipientId, SettingsId, Stored, SubscriptionId, TemplateId,
+};
 use time::OffsetDateTime;
 
 use super::Epochs;
@@ -26,7 +29,7 @@ pub struct Recorded {
     pub sequence: i64,
     pub event_type: String,
     pub event_version: String,
-    /// Opened and upcast.
+    /// Opened and upcast, without secrets: whoever needs those finds them in the fact.
     pub payload: Value,
     /// JSON that nobody here looks into.
     pub metadata: Box<RawValue>,
@@ -42,6 +45,7 @@ pub enum Fact {
     Recipient(RecipientId, recipient::Event),
     Template(TemplateId, template::Event),
     Subscription(SubscriptionId, subscription::Event),
+    Settings(SettingsId, settings::Event),
     /// What is stored cannot be read: a broken seal, a payload that is not what its version says.
     Unreadable(String),
 }
@@ -75,6 +79,9 @@ impl Fact {
         } else if aggregate_type == Subscription::TYPE {
             let id = aggregate_id.parse().map_err(unknown)?;
             Ok(Self::Subscription(id, Stored::decode(event_type, event_version, payload)?))
+        } else if aggregate_type == Settings::TYPE {
+            let id = aggregate_id.parse().map_err(unknown)?;
+            Ok(Self::Settings(id, Stored::decode(event_type, event_version, payload)?))
         } else {
             Err(DecodeError::unknown(event_type, event_version))
         }
@@ -109,7 +116,9 @@ impl Recorded {
     pub fn notification(&self) -> Result<Option<(NotificationId, &notification::Event)>, Unreadable> {
         match &self.fact {
             Fact::Notification(id, event) => Ok(Some((*id, event))),
-            Fact::Recipient(..) | Fact::Template(..) | Fact::Subscription(..) => Ok(None),
+            Fact::Recipient(..) | Fact::Template(..) | Fact::Subscription(..) | Fact::Settings(..) => {
+                Ok(None)
+            }
             Fact::Unreadable(why) => Err(Unreadable { position: self.position, why: why.clone() }),
         }
     }

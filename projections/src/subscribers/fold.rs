@@ -44,7 +44,9 @@ impl Rows {
             Fact::Unreadable(why) => {
                 return Err(Unreadable { position: event.position, why: why.clone() }.into());
             }
-            Fact::Notification(..) | Fact::Recipient(..) | Fact::Template(..) => return Ok(()),
+            Fact::Notification(..) | Fact::Recipient(..) | Fact::Template(..) | Fact::Settings(..) => {
+                return Ok(());
+            }
         };
         let position = event.position;
         let key = |tenant: &dyn ToString, topic: &dyn ToString, user: &dyn ToString| {

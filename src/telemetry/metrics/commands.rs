@@ -1,7 +1,7 @@
 //! What became of commands.
 
 use prometheus::{IntCounter, Registry};
-use tidings_domain::{notification, recipient, subscription, template};
+use tidings_domain::{notification, recipient, settings, subscription, template};
 
 use super::{Each, Label, counters};
 use crate::commands::CommandError;
@@ -31,6 +31,9 @@ pub enum Order {
     RetireTemplate,
     Subscribe,
     Unsubscribe,
+    ConfigureChannel,
+    RemoveChannel,
+    DisableEndpoint,
 }
 
 impl Label for Order {
@@ -57,6 +60,9 @@ impl Label for Order {
         Self::RetireTemplate,
         Self::Subscribe,
         Self::Unsubscribe,
+        Self::ConfigureChannel,
+        Self::RemoveChannel,
+        Self::DisableEndpoint,
     ];
 
     fn number(self) -> usize {
@@ -86,6 +92,9 @@ impl Label for Order {
             Self::RetireTemplate => "retire_template",
             Self::Subscribe => "subscribe",
             Self::Unsubscribe => "unsubscribe",
+            Self::ConfigureChannel => "configure_channel",
+            Self::RemoveChannel => "remove_channel",
+            Self::DisableEndpoint => "disable_endpoint",
         }
     }
 }
@@ -140,6 +149,16 @@ impl From<&subscription::Action> for Order {
     }
 }
 
+impl From<&settings::Action> for Order {
+    fn from(action: &settings::Action) -> Self {
+        match action {
+            settings::Action::ConfigureChannel(_) => Self::ConfigureChannel,
+            settings::Action::RemoveChannel { .. } => Self::RemoveChannel,
+            settings::Action::DisableEndpoint { .. } => Self::DisableEndpoint,
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Outcome {
     Done,
@@ -189,9 +208,10 @@ impl Label for Outcome {
 impl From<&CommandError> for Outcome {
     fn from(error: &CommandError) -> Self {
         match error {
-            CommandError::Refused(_) | CommandError::TemplateRefused(_) | CommandError::Past { .. } => {
-                Self::Refused
-            }
+            CommandError::Refused(_)
+            | CommandError::TemplateRefused(_)
+            | CommandError::SettingsRefused(_)
+            | CommandError::Past { .. } => Self::Refused,
             CommandError::Conflict | CommandError::Append(AppendError::Conflict) => Self::Conflict,
             CommandError::KeyReused => Self::KeyReused,
             CommandError::Append(AppendError::Busy) => Self::Busy,
