@@ -15,6 +15,7 @@ pub mod commands;
 pub mod config;
 pub mod directory;
 pub mod embedded;
+pub mod fan_out;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod gateway;

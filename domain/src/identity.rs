@@ -115,11 +115,16 @@ impl FromStr for NotificationId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const EXPECTED: InvalidIdentity =
             InvalidIdentity("a notification id is ntf_ followed by a UUID in lower case");
-        let tail = text.strip_prefix(Self::PREFIX).ok_or(EXPECTED)?;
-        let uuid = Uuid::try_parse(tail).map_err(|_| EXPECTED)?;
-        let mut canonical = [0; uuid::fmt::Hyphenated::LENGTH];
-        if uuid.as_hyphenated().encode_lower(&mut canonical) == tail { Ok(Self(uuid)) } else { Err(EXPECTED) }
+        uuid_after(Self::PREFIX, text).map(Self).ok_or(EXPECTED)
     }
+}
+
+/// What follows the prefix, in its one spelling.
+fn uuid_after(prefix: &str, text: &str) -> Option<Uuid> {
+    let tail = text.strip_prefix(prefix)?;
+    let uuid = Uuid::try_parse(tail).ok()?;
+    let mut canonical = [0; uuid::fmt::Hyphenated::LENGTH];
+    (uuid.as_hyphenated().encode_lower(&mut canonical) == tail).then_some(uuid)
 }
 
 impl TryFrom<String> for NotificationId {
@@ -137,6 +142,53 @@ impl From<NotificationId> for String {
 }
 
 impl fmt::Display for NotificationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", Self::PREFIX, self.0.as_hyphenated())
+    }
+}
+
+/// `brd_` and a UUIDv7, spelled like the id of a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BroadcastId(Uuid);
+
+impl BroadcastId {
+    const PREFIX: &str = "brd_";
+
+    pub fn new(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+
+    pub fn uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl FromStr for BroadcastId {
+    type Err = InvalidIdentity;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: InvalidIdentity =
+            InvalidIdentity("a broadcast id is brd_ followed by a UUID in lower case");
+        uuid_after(Self::PREFIX, text).map(Self).ok_or(EXPECTED)
+    }
+}
+
+impl TryFrom<String> for BroadcastId {
+    type Error = InvalidIdentity;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<BroadcastId> for String {
+    fn from(id: BroadcastId) -> Self {
+        id.to_string()
+    }
+}
+
+impl fmt::Display for BroadcastId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", Self::PREFIX, self.0.as_hyphenated())
     }

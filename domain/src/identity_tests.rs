@@ -123,6 +123,18 @@ fn an_id_has_one_spelling() {
 }
 
 #[test]
+fn a_broadcast_id_has_one_spelling_too() {
+    let text = "brd_01980a5c-7d3e-7abc-8def-0123456789ab";
+    let id: crate::BroadcastId = text.parse().unwrap();
+    assert_eq!((id.to_string(), json!(id)), (text.to_owned(), json!(text)));
+    for text in
+        ["", "brd_", "ntf_01980a5c-7d3e-7abc-8def-0123456789ab", "brd_01980A5C-7D3E-7ABC-8DEF-0123456789AB"]
+    {
+        assert!(text.parse::<crate::BroadcastId>().is_err(), "{text:?}");
+    }
+}
+
+#[test]
 fn ids_sort_as_their_texts_do() {
     let later = NotificationId::new(uuid!("01980a5c-7d3f-7000-8000-000000000000"));
     let earlier = NotificationId::new(ID);

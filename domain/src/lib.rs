@@ -1,9 +1,10 @@
-//! The rules of Tidings, pure: what may happen to a notification, a recipient, a template, a subscription or a tenant's
-//! settings, and which facts follow.
+//! The rules of Tidings, pure: what may happen to a notification, a recipient, a template, a subscription, a broadcast or a
+//! tenant's settings, and which facts follow.
 //!
 //! Nothing here reads a clock, draws a random number or does IO. Time and ids come in with the command;
 //! rules that depend on time wait for an event that says the time has come.
 
+pub mod broadcast;
 pub mod decode;
 pub mod identity;
 pub mod notification;
@@ -15,8 +16,8 @@ pub mod upcast;
 
 pub use decode::{DecodeError, Stored};
 pub use identity::{
-    InvalidIdentity, Issuer, NotificationId, RecipientId, SettingsId, SubscriptionId, TemplateId, Tenant,
-    UserId,
+    BroadcastId, InvalidIdentity, Issuer, NotificationId, RecipientId, SettingsId, SubscriptionId,
+    TemplateId, Tenant, UserId,
 };
 
 /// The member of an event's payload that holds passwords and the like. The log seals it at rest with a key of the tenant, and no

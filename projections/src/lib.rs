@@ -3,6 +3,7 @@
 //! Nothing here issues a command, speaks HTTP or touches Redis. A read model is moved by one thing only: the
 //! events of the log, each once, in order.
 
+pub mod broadcast;
 pub mod delivery;
 pub mod inbox;
 pub mod log;

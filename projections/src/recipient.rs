@@ -13,7 +13,11 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Recipient, Unreadable> {
         match &event.fact {
             Fact::Recipient(_, fact) => recipient.evolve(fact),
             Fact::Unreadable(why) => return Err(Unreadable { position: event.position, why: why.clone() }),
-            Fact::Notification(..) | Fact::Template(..) | Fact::Subscription(..) | Fact::Settings(..) => {}
+            Fact::Notification(..)
+            | Fact::Template(..)
+            | Fact::Subscription(..)
+            | Fact::Settings(..)
+            | Fact::Broadcast(..) => {}
         }
     }
     Ok(recipient)

@@ -13,7 +13,11 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Settings, Unreadable> {
         match &event.fact {
             Fact::Settings(_, fact) => settings.evolve(fact),
             Fact::Unreadable(why) => return Err(Unreadable { position: event.position, why: why.clone() }),
-            Fact::Notification(..) | Fact::Recipient(..) | Fact::Template(..) | Fact::Subscription(..) => {}
+            Fact::Notification(..)
+            | Fact::Recipient(..)
+            | Fact::Template(..)
+            | Fact::Subscription(..)
+            | Fact::Broadcast(..) => {}
         }
     }
     Ok(settings)

@@ -13,7 +13,11 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Option<Template>, Unreadable> {
         match &event.fact {
             Fact::Template(_, fact) => template.evolve(fact),
             Fact::Unreadable(why) => return Err(Unreadable { position: event.position, why: why.clone() }),
-            Fact::Notification(..) | Fact::Recipient(..) | Fact::Subscription(..) | Fact::Settings(..) => {}
+            Fact::Notification(..)
+            | Fact::Recipient(..)
+            | Fact::Subscription(..)
+            | Fact::Settings(..)
+            | Fact::Broadcast(..) => {}
         }
     }
     Ok((!template.versions.is_empty()).then_some(template))

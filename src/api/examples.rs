@@ -43,6 +43,11 @@ pub fn body(schema: &str) -> Option<Value> {
             "categories": {"marketing": {"email": false}},
             "quiet_hours": {"from": "22:00", "to": "07:00"}
         })),
+        "CreateBroadcast" => Some(json!({
+            "user_ids": ["alice", "bob"],
+            "content": {"title": "Version 2 is out", "body": "Read what is new."},
+            "category": "releases"
+        })),
         "SubscribeUsers" => Some(json!({"user_ids": ["alice", "bob"]})),
         "PutChannel" => Some(json!({
             "providers": [{

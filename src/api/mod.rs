@@ -5,6 +5,7 @@ mod addresses;
 mod backend;
 mod batch;
 mod body;
+mod broadcasts;
 mod bulk_marks;
 mod channels;
 mod closed;
@@ -84,6 +85,8 @@ enum Tag {
     Topics,
     /// Ways to people outside of the service.
     Channels,
+    /// One message to many.
+    Broadcasts,
     /// Ways in for sockets.
     Sockets,
     /// The log.
@@ -107,6 +110,7 @@ type Apis = (
     templates::Templates,
     topics::Topics,
     channels::Channels,
+    broadcasts::Broadcasts,
 );
 
 fn service() -> OpenApiService<Apis, ()> {
@@ -123,6 +127,7 @@ fn service() -> OpenApiService<Apis, ()> {
         templates::Templates,
         topics::Topics,
         channels::Channels,
+        broadcasts::Broadcasts,
     );
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))

@@ -315,6 +315,7 @@ impl From<CommandError> for Problem {
             CommandError::TemplateRefused(template::Error::NotFound) => {
                 Self::new(Kind::NotFound, error.to_string())
             }
+            CommandError::BroadcastRefused(refusal) => refusal.into(),
             CommandError::Conflict => Self::new(Kind::Conflict, error.to_string()),
             CommandError::KeyReused => Self::at(Kind::KeyReused, "Idempotency-Key", error.to_string()),
             CommandError::Append(append) => append.into(),

@@ -7,6 +7,7 @@ use poem_openapi::{Enum, Object};
 use serde::Deserialize;
 use serde_json::Value;
 use tidings_domain::UserId;
+use tidings_domain::broadcast::Message;
 use tidings_domain::notification::{self as domain, Category, Content, Create, Plan, PlanStep, Tags};
 use tidings_projections::inbox::{Fixed, Item, rfc3339};
 use tidings_projections::log::Cursor;
@@ -158,11 +159,40 @@ impl PlanStepBody {
     }
 }
 
+/// What a notification says and how it is delivered, whoever gets it.
+pub struct Says {
+    pub content: ContentBody,
+    pub category: Option<String>,
+    pub priority: Option<Priority>,
+    pub plan: Option<Vec<PlanStepBody>>,
+    pub data: Option<BTreeMap<String, Value>>,
+    pub tags: Option<Vec<String>>,
+    pub deliver_at: Option<String>,
+    pub expires_at: Option<String>,
+}
+
 impl CreateNotification {
     /// The command it asks for; a problem names the member that stands in its way.
     pub fn into_command(self, now: OffsetDateTime) -> Result<Create, Problem> {
         let user = UserId::try_from(self.user_id)
             .map_err(|error| Problem::at(Kind::Invalid, "/user_id", error.to_string()))?;
+        let says = Says {
+            content: self.content,
+            category: self.category,
+            priority: self.priority,
+            plan: self.plan,
+            data: self.data,
+            tags: self.tags,
+            deliver_at: self.deliver_at,
+            expires_at: self.expires_at,
+        };
+        Ok(says.into_message()?.to(user, now).expect("what was just said has words"))
+    }
+}
+
+impl Says {
+    /// A problem names the member that stands in its way.
+    pub fn into_message(self) -> Result<Message, Problem> {
         let ContentBody { title, body, action_url } = self.content;
         let plan = match self.plan {
             None => Plan::default(),
@@ -176,17 +206,15 @@ impl CreateNotification {
         if expires_at.zip(deliver_at).is_some_and(|(expires, delivers)| expires <= delivers) {
             return Err(Problem::at(Kind::Invalid, "/expires_at", "must be later than `deliver_at`"));
         }
-        Ok(Create {
-            user,
-            content: Content::new(title, body, action_url)?,
+        Ok(Message {
+            content: Some(Content::new(title, body, action_url)?),
             category: self.category.map(Category::new).transpose()?,
             priority: self.priority.map(Into::into).unwrap_or_default(),
             plan,
             data: self.data.map(|data| data.into_iter().collect()),
             tags: Tags::new(self.tags.unwrap_or_default())?,
-            deliver_at: deliver_at.filter(|at| *at > now),
+            deliver_at,
             expires_at,
-            now,
         })
     }
 }

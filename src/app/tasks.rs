@@ -12,6 +12,7 @@ use tidings_projections::timers;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::fan_out::FanOut;
 use crate::gateway::{self, Feed, Gateway, Keeper};
 use crate::log::{self, History, Writer};
 use crate::mirror::{self, Health, Mirror};
@@ -25,8 +26,8 @@ const WRITER_TIMEOUT: Duration = Duration::from_secs(6);
 
 pub struct Tasks {
     writer: JoinHandle<()>,
-    /// Hands in commands, as callers do.
-    timers: JoinHandle<()>,
+    /// Timers and broadcasts: they hand in work, as callers do.
+    callers: Vec<JoinHandle<()>>,
     /// These follow the log, or what is open: they can be stopped at any point.
     followers: Vec<JoinHandle<()>>,
 }
@@ -47,6 +48,7 @@ impl Tasks {
         let (to_mirror, mirrored) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (to_feed, local) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (timers_folded, timers_set) = mpsc::channel(COMMITTED_BATCHES_MAX);
+        let (folded, broadcasts_begun) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let mut watched = Vec::new();
         let mut around = |name, checkpoint: &Watermark| {
             let surroundings = surroundings(&connect, &reader, &history, checkpoint);
@@ -60,10 +62,9 @@ impl Tasks {
         let deliveries: Processor<Delivery> =
             Processor::new(around(Name::Delivery, &history.delivery), Pace::relaxed(), None);
         let subscribers: Processor<Subscribers> =
-            Processor::new(around(Name::Subscribers, &history.subscribers), Pace::relaxed(), None);
-        let checkpoint = history.timers.clone();
-        let timers =
-            Timers::new(connect.clone(), commands.clone(), checkpoint, timers_set, metrics.timers.clone());
+            Processor::new(around(Name::Subscribers, &history.subscribers), Pace::relaxed(), Some(folded));
+        let (checkpoint, told) = (history.timers.clone(), metrics.timers.clone());
+        let timers = Timers::new(connect.clone(), commands.clone(), checkpoint, timers_set, told);
         let stream = Mirror {
             client: redis.clone(),
             pool: pool.clone(),
@@ -98,8 +99,9 @@ impl Tasks {
             tokio::spawn(keys.clone().follow()),
             tokio::spawn(gateway::close_revoked(keys.clone(), hub.clone())),
         ];
-        let (writer, timers) = (tokio::spawn(writer.run()), tokio::spawn(timers.run()));
-        (Self { writer, timers, followers }, watched)
+        let fan_out = FanOut::new(connect, commands.workshop(), broadcasts_begun);
+        let callers = vec![tokio::spawn(timers.run()), tokio::spawn(fan_out.run())];
+        (Self { writer: tokio::spawn(writer.run()), callers, followers }, watched)
     }
 
     /// One more loop, which can be stopped at any point.
@@ -109,17 +111,18 @@ impl Tasks {
 
     /// Returns when one of the loops has ended, which only a panic does.
     pub async fn broken(&mut self) -> &'static str {
+        let callers = futures_util::future::select_all(&mut self.callers);
         let followers = futures_util::future::select_all(&mut self.followers);
         tokio::select! {
             _ = &mut self.writer => "the writer of the log broke off",
-            _ = &mut self.timers => "the timers broke off",
+            _ = callers => "the timers or the broadcasts broke off",
             _ = followers => "a loop of the node broke off",
         }
     }
 
     pub async fn stop(self) {
         // What it has handed in is appended; what it has not, another turn will.
-        self.timers.abort();
+        self.callers.iter().for_each(JoinHandle::abort);
         if !self.writer.is_finished() && tokio::time::timeout(WRITER_TIMEOUT, self.writer).await.is_err() {
             tracing::warn!("the writer still had jobs; their callers know that the outcome is unknown");
         }

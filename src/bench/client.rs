@@ -42,6 +42,11 @@ impl Http {
         self.exchange(Method::POST, path, body).await
     }
 
+    /// Puts, likewise.
+    pub async fn put(&mut self, path: &str, body: String) -> Result<Bytes, BenchError> {
+        self.exchange(Method::PUT, path, body).await
+    }
+
     async fn exchange(&mut self, method: Method, path: &str, body: String) -> Result<Bytes, BenchError> {
         let request = Request::builder()
             .method(method)

@@ -3,6 +3,7 @@
 //! Each run starts this very binary with its own Postgres and Redis in a temporary folder, or loads the one at `--url`.
 //! Generator, service and databases share the machine then, so compare only what one sitting has measured.
 
+mod broadcast;
 mod client;
 mod listener;
 mod load;
@@ -59,6 +60,8 @@ enum What {
     Post(load::Post),
     /// Durable creates in batches, with urgent single ones in between
     Batch(load::Batch),
+    /// One message to the subscribers of a topic, with urgent single ones in between
+    Broadcast(broadcast::Broadcast),
     /// From a POST to its frame on a socket, at a given rate
     E2e(sockets::EndToEnd),
     /// One notification to many sockets of one user
@@ -105,6 +108,7 @@ impl What {
         match self {
             Self::Post(_) => "post",
             Self::Batch(_) => "batch",
+            Self::Broadcast(_) => "broadcast",
             Self::E2e(_) => "e2e",
             Self::FanOut(_) => "fan-out",
             Self::Idle(_) => "idle",
@@ -120,6 +124,7 @@ impl What {
         match self {
             Self::Post(it) => it.terms(),
             Self::Batch(it) => it.terms(),
+            Self::Broadcast(it) => it.terms(),
             Self::E2e(it) => it.terms(),
             Self::FanOut(it) => it.terms(),
             Self::Idle(it) => it.terms(),
@@ -144,6 +149,7 @@ impl What {
         match self {
             Self::Post(it) => it.run(target, progress).await,
             Self::Batch(it) => it.run(target, progress).await,
+            Self::Broadcast(it) => it.run(target, progress).await,
             Self::E2e(it) => it.run(target, progress).await,
             Self::FanOut(it) => it.run(target, progress).await,
             Self::Idle(it) => it.run(target, progress).await,
@@ -158,6 +164,7 @@ impl What {
         vec![
             Self::Post(by_default()),
             Self::Batch(by_default()),
+            Self::Broadcast(by_default()),
             Self::E2e(by_default()),
             Self::FanOut(by_default()),
             Self::Idle(by_default()),

@@ -3,6 +3,7 @@
 //! Single commands go through the framework; many at once through [`many`], which loads in one query and
 //! appends one job per aggregate.
 
+mod broadcasts;
 mod bulk;
 mod changes;
 mod error;
@@ -26,6 +27,7 @@ use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{Aggregate, AggregateError, CqrsFramework};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tidings_domain::broadcast::Broadcast;
 use tidings_domain::notification::{Action, Command, Create, Notification};
 use tidings_domain::recipient::Recipient;
 use tidings_domain::settings::Settings;
@@ -96,6 +98,7 @@ pub struct Commands {
     templates: Framework<Template>,
     subscriptions: Framework<Subscription>,
     settings: Framework<Settings>,
+    broadcasts: Framework<Broadcast>,
     pool: PgPool,
     reader: Reader,
     log: Log,
@@ -145,6 +148,7 @@ impl Commands {
             templates: framework(repository()),
             subscriptions: framework(repository()),
             settings: framework(repository()),
+            broadcasts: framework(repository()),
             pool,
             reader,
             log,

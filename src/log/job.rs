@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use cqrs_es::persist::SerializedEvent;
-use serde_json::Value;
-use serde_json::value::to_raw_value;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
 use tidings_domain::SECRET_MEMBER;
-use tidings_projections::log::codec::{CodecError, Place};
-use tidings_projections::log::{Codec, Fact, Recorded};
+use tidings_projections::log::codec::{CodecError, Place, seal_with};
+use tidings_projections::log::{Codec, Fact, RecipientKey, Recorded};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -62,14 +62,36 @@ impl JobEvent {
         tenant: &str,
         recipient: Option<&str>,
     ) -> Result<Self, CodecError> {
-        let sequence = event.sequence as i64;
-        let mut members = event.payload.as_object().cloned().unwrap_or_default();
-        // The name is a column already.
-        members.shift_remove("type");
-        let place = Place { aggregate_id: &event.aggregate_id, sequence, event_type: &event.event_type };
-        let stored_payload = codec.seal(place, tenant, recipient, &members).await?;
+        let members = members(event);
+        let stored_payload = codec.seal(place(event), tenant, recipient, &members).await?;
+        let metadata = to_raw_value(&event.metadata).expect("a JSON value always serialises");
+        let whose = (tenant, recipient);
+        Ok(Self::new(event, fact, whose, metadata, members, stored_payload))
+    }
+
+    /// The same with the key at hand, and metadata that many events share.
+    pub fn seal(
+        key: &RecipientKey,
+        event: &SerializedEvent,
+        fact: Fact,
+        whose: (&str, Option<&str>),
+        metadata: &RawValue,
+    ) -> Self {
+        let members = members(event);
+        let stored_payload = seal_with(Some(key), place(event), &members);
+        Self::new(event, fact, whose, metadata.to_owned(), members, stored_payload)
+    }
+
+    fn new(
+        event: &SerializedEvent,
+        fact: Fact,
+        (tenant, recipient): (&str, Option<&str>),
+        metadata: Box<RawValue>,
+        mut members: Map<String, Value>,
+        stored_payload: String,
+    ) -> Self {
         members.shift_remove(SECRET_MEMBER);
-        Ok(Self {
+        Self {
             open: Recorded {
                 position: 0,
                 recorded_at: OffsetDateTime::UNIX_EPOCH,
@@ -77,20 +99,35 @@ impl JobEvent {
                 recipient: recipient.map(str::to_owned),
                 aggregate_type: event.aggregate_type.clone(),
                 aggregate_id: event.aggregate_id.clone(),
-                sequence,
+                sequence: event.sequence as i64,
                 event_type: event.event_type.clone(),
                 event_version: event.event_version.clone(),
                 payload: Value::Object(members),
-                metadata: to_raw_value(&event.metadata).expect("a JSON value always serialises"),
+                metadata,
                 stored_bytes: stored_payload.len(),
                 fact,
             },
             stored_payload,
-        })
+        }
     }
 
     pub fn recorded(self, position: i64, recorded_at: OffsetDateTime) -> Arc<Recorded> {
         Arc::new(Recorded { position, recorded_at, ..self.open })
+    }
+}
+
+fn members(event: &SerializedEvent) -> Map<String, Value> {
+    let mut members = event.payload.as_object().cloned().unwrap_or_default();
+    // The name is a column already.
+    members.shift_remove("type");
+    members
+}
+
+fn place(event: &SerializedEvent) -> Place<'_> {
+    Place {
+        aggregate_id: &event.aggregate_id,
+        sequence: event.sequence as i64,
+        event_type: &event.event_type,
     }
 }
 

@@ -221,6 +221,10 @@ async fn example(service: &Service, path: &str, name: &str) -> String {
         }
         (path, "id") if path.starts_with("/v1/keys/") => service.key(&["admin"]).await.id,
         (path, "name") if path.starts_with("/v1/projections/") => "delivery".into(),
+        (path, "id") if path.starts_with("/v1/broadcasts/") => {
+            let body = json!({"topic": "nobody", "content": {"title": OURS, "body": ""}});
+            service.post("/v1/broadcasts", &body).await.expect(201).text("id")
+        }
         (path, "topic") if path.starts_with("/v1/topics/") => "ours".into(),
         (path, "key") if path.starts_with("/v1/templates/") => {
             let key = format!("ours-{}", service.head().await);

@@ -52,6 +52,13 @@ fn creates_are_counted() {
 }
 
 #[test]
+fn a_broadcast_is_measured_until_it_has_reached_everybody() {
+    let seen = figures(&["broadcast", "--subscribers", "1500"]);
+    assert!(positive(&seen, "notifications into inboxes"), "{seen}");
+    assert!(positive(&seen, "urgent single, POST to frame, p99"), "{seen}");
+}
+
+#[test]
 fn what_there_is_much_of_is_measured() {
     let seen = figures(&["inbox", "--items", "10,30", "--reads", "20"]);
     assert!(

@@ -11,6 +11,7 @@ mod auth;
 mod bad_input;
 mod batches;
 mod bench;
+mod broadcasts;
 mod bulk_marks;
 mod channels;
 mod client;

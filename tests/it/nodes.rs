@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::{Answer, PATIENCE, Service, Socket, note};
 
 /// What a node holds beside its pool, as `docs/operations.md` has it.
-const BESIDE_THE_POOL: i64 = 11;
+const BESIDE_THE_POOL: i64 = 12;
 
 #[tokio::test]
 async fn what_one_node_does_is_seen_at_the_other() {

@@ -3,6 +3,7 @@
 //! A key row is committed before any event sealed with it is appended, so no stored event is ever unreadable
 //! by accident. Requests for unknown keys are gathered and answered in one query at a time.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 
@@ -132,6 +133,31 @@ impl KeyRing {
         Ok(key)
     }
 
+    /// The keys of many, which are in order and distinct, made with one statement where there are none yet; in that order.
+    pub async fn of_recipients(
+        &self,
+        tenant: &str,
+        recipients: &[&str],
+    ) -> Result<Vec<Arc<RecipientKey>>, KeyError> {
+        let owners: Vec<Owner> =
+            recipients.iter().map(|recipient| (tenant.to_owned(), (*recipient).to_owned())).collect();
+        let known: Vec<Option<Arc<RecipientKey>>> = {
+            let mut cache = self.cache();
+            owners.iter().map(|owner| cache.by_owner.get(owner).cloned()).collect()
+        };
+        let unknown = owners.iter().zip(&known).filter(|(_, key)| key.is_none());
+        let unknown: Vec<Owner> = unknown.map(|(owner, _)| owner.clone()).collect();
+        let found = if unknown.is_empty() { Vec::new() } else { self.store.load_or_make(&unknown).await? };
+        let mut cache = self.cache();
+        for (owner, key) in unknown.into_iter().zip(&found) {
+            cache.by_owner.put(owner, key.clone());
+            cache.by_id.put(key.id, key.clone());
+        }
+        let mut found = found.into_iter();
+        let keys = known.into_iter().map(|key| key.or_else(|| found.next()));
+        keys.map(|key| key.ok_or_else(|| sqlx::Error::RowNotFound.into())).collect()
+    }
+
     /// The key a sealed payload names; `None` once it was destroyed.
     pub async fn by_id(&self, id: i64) -> Result<Option<Arc<RecipientKey>>, KeyError> {
         if let Some(key) = self.cache().by_id.get(&id) {
@@ -214,21 +240,15 @@ impl KeyStore {
             owners.iter().map(|(t, r)| (t.as_str(), r.as_str())).unzip();
         let mut rows = self.select(&tenants, &recipients).await?;
         if rows.len() < owners.len() {
-            let fresh: Vec<Vec<u8>> = owners
-                .iter()
-                .map(|(t, r)| self.master.wrap(&Aes256Gcm::generate_key(&mut OsRng), &owner(t, r)))
-                .collect();
-            // A rival's row that was not visible to the first query makes this one wait, then do nothing.
-            sqlx::query(
-                "INSERT INTO recipient_keys (tenant, recipient, wrapped)
-                 SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[])
-                 ON CONFLICT DO NOTHING",
-            )
-            .bind(&tenants)
-            .bind(&recipients)
-            .bind(&fresh)
-            .execute(&self.pool)
-            .await?;
+            let known: HashSet<(&str, &str)> =
+                rows.iter().map(|row| (row.tenant.as_str(), row.recipient.as_str())).collect();
+            let missing = owners.iter().map(|(t, r)| (t.as_str(), r.as_str()));
+            let missing: Vec<(&str, &str)> = missing.filter(|owner| !known.contains(owner)).collect();
+            let made = self.make(&missing).await?;
+            rows.extend(made);
+        }
+        if rows.len() < owners.len() {
+            // Rivals have made some meanwhile.
             rows = self.select(&tenants, &recipients).await?;
         }
         if rows.len() < owners.len() {
@@ -236,6 +256,20 @@ impl KeyStore {
         }
         rows.sort_unstable_by(|a, b| (&a.tenant, &a.recipient).cmp(&(&b.tenant, &b.recipient)));
         rows.iter().map(|row| self.unwrap(row).map(Arc::new)).collect()
+    }
+
+    /// The keys that were made; a rival's row that nobody could see yet makes this wait, and is not among them.
+    async fn make(&self, owners: &[(&str, &str)]) -> Result<Vec<KeyRow>, KeyError> {
+        let fresh =
+            |(t, r): &(&str, &str)| self.master.wrap(&Aes256Gcm::generate_key(&mut OsRng), &owner(t, r));
+        let (tenants, recipients): (Vec<&str>, Vec<&str>) = owners.iter().copied().unzip();
+        let made = sqlx::query_as(
+            "INSERT INTO recipient_keys (tenant, recipient, wrapped)
+             SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[])
+             ON CONFLICT DO NOTHING RETURNING id, tenant, recipient, wrapped",
+        );
+        let made = made.bind(tenants).bind(recipients).bind(owners.iter().map(fresh).collect::<Vec<_>>());
+        Ok(made.fetch_all(&self.pool).await?)
     }
 
     async fn select(&self, tenants: &[&str], recipients: &[&str]) -> Result<Vec<KeyRow>, sqlx::Error> {

@@ -5,13 +5,14 @@ use cqrs_es::persist::SerializedEvent;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tidings_domain::broadcast::{self, Broadcast};
 use tidings_domain::notification::{self, Notification};
 use tidings_domain::recipient::{self, Recipient};
 use tidings_domain::settings::{self, Settings};
 use tidings_domain::subscription::{self, Subscription};
 use tidings_domain::template::{self, Template};
 use tidings_domain::{
-    DecodeError, NotificationId, RecipientId, SettingsId, Stored, SubscriptionId, TemplateId,
+    BroadcastId, DecodeError, NotificationId, RecipientId, SettingsId, Stored, SubscriptionId, TemplateId,
 };
 use time::OffsetDateTime;
 
@@ -46,6 +47,7 @@ pub enum Fact {
     Template(TemplateId, template::Event),
     Subscription(SubscriptionId, subscription::Event),
     Settings(SettingsId, settings::Event),
+    Broadcast(BroadcastId, broadcast::Event),
     /// What is stored cannot be read: a broken seal, a payload that is not what its version says.
     Unreadable(String),
 }
@@ -82,6 +84,9 @@ impl Fact {
         } else if aggregate_type == Settings::TYPE {
             let id = aggregate_id.parse().map_err(unknown)?;
             Ok(Self::Settings(id, Stored::decode(event_type, event_version, payload)?))
+        } else if aggregate_type == Broadcast::TYPE {
+            let id = aggregate_id.parse().map_err(unknown)?;
+            Ok(Self::Broadcast(id, Stored::decode(event_type, event_version, payload)?))
         } else {
             Err(DecodeError::unknown(event_type, event_version))
         }
@@ -116,9 +121,11 @@ impl Recorded {
     pub fn notification(&self) -> Result<Option<(NotificationId, &notification::Event)>, Unreadable> {
         match &self.fact {
             Fact::Notification(id, event) => Ok(Some((*id, event))),
-            Fact::Recipient(..) | Fact::Template(..) | Fact::Subscription(..) | Fact::Settings(..) => {
-                Ok(None)
-            }
+            Fact::Recipient(..)
+            | Fact::Template(..)
+            | Fact::Subscription(..)
+            | Fact::Settings(..)
+            | Fact::Broadcast(..) => Ok(None),
             Fact::Unreadable(why) => Err(Unreadable { position: self.position, why: why.clone() }),
         }
     }

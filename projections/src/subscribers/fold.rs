@@ -1,14 +1,20 @@
-//! Folds events into intervals: those that begin in a batch, and those from before it that end there.
+//! Folds events into intervals, those that begin in a batch and those from before it that end there, and into how far
+//! broadcasts have come.
 
 use std::collections::HashMap;
 
+use tidings_domain::broadcast::{self, Audience, Life};
 use tidings_domain::subscription::Event;
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::log::{Fact, Recorded, Unreadable};
 use crate::read_model::FoldError;
 
 /// Tenant, topic and user.
 pub(super) type Key = (String, String, String);
+/// Tenant and broadcast.
+pub(super) type BroadcastKey = (String, Uuid);
 
 /// From the event that began it to the one that ended it, if one did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,31 +30,53 @@ impl Interval {
     }
 }
 
+/// What never changes of a broadcast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Begun {
+    pub topic: Option<String>,
+    pub total: Option<i64>,
+    pub created: i64,
+    pub created_at: OffsetDateTime,
+}
+
+/// How far a broadcast has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reached {
+    pub life: Life,
+    pub notifications: i64,
+    pub position: i64,
+}
+
 /// What a batch leaves behind.
 #[derive(Default)]
 pub(super) struct Rows {
     pub begun: HashMap<Key, Vec<Interval>>,
     /// Where the interval that stood open before the batch ends.
     pub ended: HashMap<Key, i64>,
+    pub broadcasts: HashMap<BroadcastKey, Begun>,
+    /// Of those, and of those that stood before the batch.
+    pub reached: HashMap<BroadcastKey, Reached>,
 }
 
 impl Rows {
     pub fn is_empty(&self) -> bool {
-        self.begun.is_empty() && self.ended.is_empty()
+        self.begun.is_empty() && self.ended.is_empty() && self.reached.is_empty()
     }
 
     /// An error leaves everything as it was.
     pub fn fold(&mut self, event: &Recorded) -> Result<(), FoldError> {
-        let fact = match &event.fact {
-            Fact::Subscription(_, fact) => fact,
+        match &event.fact {
+            Fact::Subscription(_, fact) => self.subscription(event.position, fact),
+            Fact::Broadcast(id, fact) => self.broadcast(event, id.uuid(), fact),
             Fact::Unreadable(why) => {
                 return Err(Unreadable { position: event.position, why: why.clone() }.into());
             }
-            Fact::Notification(..) | Fact::Recipient(..) | Fact::Template(..) | Fact::Settings(..) => {
-                return Ok(());
-            }
-        };
-        let position = event.position;
+            Fact::Notification(..) | Fact::Recipient(..) | Fact::Template(..) | Fact::Settings(..) => {}
+        }
+        Ok(())
+    }
+
+    fn subscription(&mut self, position: i64, fact: &Event) {
         let key = |tenant: &dyn ToString, topic: &dyn ToString, user: &dyn ToString| {
             (tenant.to_string(), topic.to_string(), user.to_string())
         };
@@ -65,6 +93,26 @@ impl Rows {
                 }
             }
         }
-        Ok(())
+    }
+
+    fn broadcast(&mut self, event: &Recorded, id: Uuid, fact: &broadcast::Event) {
+        let (key, position) = ((event.tenant.clone(), id), event.position);
+        let (life, notifications) = match fact {
+            broadcast::Event::Created(created) => {
+                let (topic, total) = match &created.audience {
+                    Audience::Topic(topic) => (Some(topic.to_string()), None),
+                    Audience::UserIds(users) => (None, Some(users.as_slice().len() as i64)),
+                };
+                let begun = Begun { topic, total, created: position, created_at: event.recorded_at };
+                self.broadcasts.insert(key.clone(), begun);
+                (Life::Running, 0)
+            }
+            broadcast::Event::Progressed { notifications, .. } => {
+                (Life::Running, notifications.cast_signed())
+            }
+            broadcast::Event::Completed { notifications } => (Life::Completed, notifications.cast_signed()),
+            broadcast::Event::Cancelled { notifications } => (Life::Cancelled, notifications.cast_signed()),
+        };
+        self.reached.insert(key, Reached { life, notifications, position });
     }
 }

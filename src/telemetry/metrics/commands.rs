@@ -1,7 +1,7 @@
 //! What became of commands.
 
 use prometheus::{IntCounter, Registry};
-use tidings_domain::{notification, recipient, settings, subscription, template};
+use tidings_domain::{broadcast, notification, recipient, settings, subscription, template};
 
 use super::{Each, Label, counters};
 use crate::commands::CommandError;
@@ -34,6 +34,9 @@ pub enum Order {
     ConfigureChannel,
     RemoveChannel,
     DisableEndpoint,
+    RequestBroadcast,
+    RecordFanOut,
+    CancelBroadcast,
 }
 
 impl Label for Order {
@@ -63,6 +66,9 @@ impl Label for Order {
         Self::ConfigureChannel,
         Self::RemoveChannel,
         Self::DisableEndpoint,
+        Self::RequestBroadcast,
+        Self::RecordFanOut,
+        Self::CancelBroadcast,
     ];
 
     fn number(self) -> usize {
@@ -95,6 +101,9 @@ impl Label for Order {
             Self::ConfigureChannel => "configure_channel",
             Self::RemoveChannel => "remove_channel",
             Self::DisableEndpoint => "disable_endpoint",
+            Self::RequestBroadcast => "request_broadcast",
+            Self::RecordFanOut => "record_fan_out",
+            Self::CancelBroadcast => "cancel_broadcast",
         }
     }
 }
@@ -159,6 +168,16 @@ impl From<&settings::Action> for Order {
     }
 }
 
+impl From<&broadcast::Action> for Order {
+    fn from(action: &broadcast::Action) -> Self {
+        match action {
+            broadcast::Action::Request(_) => Self::RequestBroadcast,
+            broadcast::Action::RecordFanOut(_) => Self::RecordFanOut,
+            broadcast::Action::Cancel => Self::CancelBroadcast,
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Outcome {
     Done,
@@ -211,6 +230,7 @@ impl From<&CommandError> for Outcome {
             CommandError::Refused(_)
             | CommandError::TemplateRefused(_)
             | CommandError::SettingsRefused(_)
+            | CommandError::BroadcastRefused(_)
             | CommandError::Past { .. } => Self::Refused,
             CommandError::Conflict | CommandError::Append(AppendError::Conflict) => Self::Conflict,
             CommandError::KeyReused => Self::KeyReused,

@@ -1,0 +1,120 @@
+//! A chunk: the notifications of some recipients and the word that they were made, as one job.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cqrs_es::persist::SerializedEvent;
+use cqrs_es::{Aggregate, DomainEvent};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value, json};
+use tidings_domain::broadcast::{self, Action, Broadcast, Chunk, Created};
+use tidings_domain::notification::{self, Notification};
+use tidings_domain::{BroadcastId, Issuer, NotificationId, UserId};
+use tidings_projections::broadcast::Overview;
+use tidings_projections::log::{Codec, Fact, RecipientKey};
+use tokio::time::Instant;
+
+use super::run::FanOutError;
+use crate::clock;
+use crate::log::{Job, JobEvent};
+use crate::telemetry::traces::TRACEPARENT;
+
+/// Recipients of a chunk. With two words about the broadcast itself they fill one call of the log, after which the next may
+/// go before the inbox has taken the first.
+pub const RECIPIENTS: usize = 248;
+/// A chunk waits behind other bulk work, and for the inbox.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Where a broadcast stands once all that was handed in is in the log.
+pub struct Chain {
+    id: BroadcastId,
+    pub created: Arc<Created>,
+    pub created_position: i64,
+    pub state: Broadcast,
+    /// Of its last event.
+    sequence: i64,
+    codec: Codec,
+    metadata: Map<String, Value>,
+}
+
+impl Chain {
+    pub fn new(overview: Overview, codec: Codec) -> Self {
+        let Overview { id, created, created_position, state, sequence, metadata, .. } = overview;
+        let mut metadata: Map<String, Value> = serde_json::from_str(metadata.get()).unwrap_or_default();
+        // Whoever asked for the broadcast did all of it; what caused it is the broadcast. A trace of the request would grow
+        // by as many spans as there are recipients.
+        metadata.insert("causation_id".into(), json!(id));
+        metadata.remove(TRACEPARENT);
+        Self { id, created: Arc::new(created), created_position, state, sequence, codec, metadata }
+    }
+
+    /// The job of this chunk; the next one follows it.
+    pub async fn job(&mut self, users: Vec<UserId>, chunk: Chunk, epoch: i64) -> Result<Job, FanOutError> {
+        let command_id = clock::new_uuid();
+        let mut metadata = self.metadata.clone();
+        metadata.insert("command_id".into(), json!(command_id));
+        let metadata = Value::Object(metadata);
+        let names: Vec<&str> = users.iter().map(UserId::as_str).collect();
+        let tenant = self.created.tenant.clone();
+        let keys = self.codec.keys().of_recipients(tenant.as_str(), &names).await?;
+        let recipients: Vec<_> = users.into_iter().zip(keys).collect();
+        let (created, of_recipients) =
+            (self.created.clone(), to_raw_value(&metadata).expect("a JSON value always serialises"));
+        // Sealing is work for the processor, a few milliseconds of it.
+        let sealing =
+            tokio::task::spawn_blocking(move || notifications(&created, recipients, &of_recipients));
+        let mut events = sealing.await??;
+
+        let action = Action::RecordFanOut(chunk);
+        for event in self.state.decide(&broadcast::Command { tenant: tenant.clone(), action })? {
+            self.state.evolve(&event);
+            self.sequence += 1;
+            let serialized = SerializedEvent {
+                aggregate_id: self.id.to_string(),
+                sequence: self.sequence as usize,
+                aggregate_type: Broadcast::TYPE.into(),
+                event_type: event.event_type(),
+                event_version: event.event_version(),
+                payload: json!(event),
+                metadata: metadata.clone(),
+            };
+            let fact = Fact::Broadcast(self.id, event);
+            events.push(JobEvent::prepare(&self.codec, &serialized, fact, tenant.as_str(), None).await?);
+        }
+        Ok(Job { command_id, epoch, events, record: None, deadline: Instant::now() + DEADLINE })
+    }
+}
+
+/// One for each recipient, decided and sealed.
+fn notifications(
+    created: &Created,
+    recipients: Vec<(UserId, Arc<RecipientKey>)>,
+    metadata: &RawValue,
+) -> Result<Vec<JobEvent>, FanOutError> {
+    let now = clock::now();
+    let issuer = Issuer { tenant: created.tenant.clone(), user: None };
+    let unborn = Notification::default();
+    let mut sealed = Vec::with_capacity(recipients.len() + 2);
+    for (user, key) in recipients {
+        let id = NotificationId::new(clock::new_uuid());
+        let create = created.message.clone().to(user.clone(), now).ok_or(FanOutError::Forgotten)?;
+        let action = notification::Action::Create(Box::new(create));
+        for (sequence, event) in
+            (1..).zip(unborn.decide(&notification::Command { issuer: issuer.clone(), action })?)
+        {
+            let serialized = SerializedEvent {
+                aggregate_id: id.to_string(),
+                sequence,
+                aggregate_type: Notification::TYPE.into(),
+                event_type: event.event_type(),
+                event_version: event.event_version(),
+                payload: json!(event),
+                metadata: Value::Null,
+            };
+            let (tenant, user) = (created.tenant.as_str(), Some(user.as_str()));
+            let fact = Fact::Notification(id, event);
+            sealed.push(JobEvent::seal(&key, &serialized, fact, (tenant, user), metadata));
+        }
+    }
+    Ok(sealed)
+}

@@ -1,0 +1,140 @@
+//! One broadcast, from where the log says it stands to its end. While one chunk is appended the next is made.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::time::Duration;
+
+use cqrs_es::Aggregate;
+use futures_util::future::{MaybeDone, maybe_done};
+use futures_util::poll;
+use tidings_domain::broadcast::{self, Audience, Broadcast, Chunk, Life};
+use tidings_domain::{BroadcastId, InvalidIdentity, UserId};
+use tidings_projections::broadcast::{Overview, fold};
+use tidings_projections::log::codec::CodecError;
+use tidings_projections::log::{KeyError, ReadError, Unreadable};
+use tidings_projections::subscribers::{Users, subscribed};
+
+use super::Workshop;
+use super::chunk::{Chain, RECIPIENTS};
+use crate::log::{AppendError, Appended, Lane};
+
+/// Chunks that are handed in or under way beside the one that is made.
+const AHEAD: usize = 2;
+/// How long subscribers whose checkpoint was rewound by a crash are left alone.
+const REWOUND_POLL: Duration = Duration::from_millis(50);
+/// How long a full queue is left alone.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Debug, thiserror::Error)]
+pub enum FanOutError {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Refused(#[from] broadcast::Error),
+    #[error("{0}")]
+    Notification(#[from] tidings_domain::notification::Error),
+    #[error("a subscriber cannot be: {0}")]
+    Subscriber(#[from] InvalidIdentity),
+    #[error("there is no such broadcast")]
+    Absent,
+    #[error("nobody knows its words any more")]
+    Forgotten,
+    #[error("a chunk broke off: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+type Append<F> = Pin<Box<MaybeDone<F>>>;
+
+impl Workshop {
+    /// Makes what is missing; gives the position of the end, whoever brought that about. An error leaves everything for
+    /// another try.
+    pub(super) async fn fan_out(&self, id: BroadcastId) -> Result<i64, FanOutError> {
+        loop {
+            let events = self.reader.ends_of(&self.pool, Broadcast::TYPE, &id.to_string()).await?;
+            let overview = fold(&events)?.ok_or(FanOutError::Absent)?;
+            if overview.state.life != Life::Running {
+                return Ok(overview.position);
+            }
+            match self.go_on(overview).await {
+                Ok(()) => {}
+                // It was cancelled, or somebody else works on it: the log knows.
+                Err(FanOutError::Append(AppendError::Conflict)) => {}
+                Err(FanOutError::Append(AppendError::Busy)) => tokio::time::sleep(BUSY_PAUSE).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Returns when the last chunk is recorded.
+    async fn go_on(&self, overview: Overview) -> Result<(), FanOutError> {
+        let mut chain = Chain::new(overview, self.reader.codec().clone());
+        let mut appends = VecDeque::new();
+        loop {
+            let users = self.users(&chain).await?;
+            let is_last = users.len() < RECIPIENTS;
+            let chunk = Chunk {
+                number: chain.state.chunks + 1,
+                last_user: users.last().cloned(),
+                count: users.len() as u32,
+                is_last,
+            };
+            let job = chain.job(users, chunk, self.log.epoch()).await?;
+            let mut append = Box::pin(maybe_done(self.log.append(job, Lane::Bulk)));
+            // The first poll puts the job into the queue; chunks go there in their order.
+            let _ = poll!(&mut append);
+            appends.push_back(append);
+            while appends.len() > if is_last { 0 } else { AHEAD - 1 } {
+                done(appends.pop_front()).await?;
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Those who come next.
+    async fn users(&self, chain: &Chain) -> Result<Vec<UserId>, FanOutError> {
+        let last_user = chain.state.last_user.as_ref();
+        let topic = match &chain.created.audience {
+            Audience::UserIds(users) => return Ok(users.after(last_user, RECIPIENTS).to_vec()),
+            Audience::Topic(topic) => topic,
+        };
+        let users = Users {
+            tenant: chain.created.tenant.as_str(),
+            topic: topic.as_str(),
+            after: last_user.map_or("", UserId::as_str),
+            at: Some(chain.created_position),
+            limit: RECIPIENTS as i64,
+        };
+        loop {
+            let page = subscribed(&self.pool, users).await?;
+            if page.position >= chain.created_position {
+                let users = page.names.into_iter().map(UserId::try_from);
+                return Ok(users.collect::<Result<_, _>>()?);
+            }
+            tokio::time::sleep(REWOUND_POLL).await;
+        }
+    }
+}
+
+async fn done<F>(append: Option<Append<F>>) -> Result<(), FanOutError>
+where
+    F: Future<Output = Result<Appended, AppendError>>,
+{
+    let Some(mut append) = append else { return Ok(()) };
+    append.as_mut().await;
+    match append.as_mut().take_output() {
+        Some(result) => Ok(result.map(drop)?),
+        None => Ok(()),
+    }
+}
