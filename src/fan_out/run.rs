@@ -1,6 +1,5 @@
 //! One broadcast, from where the log says it stands to its end. While one chunk is appended the next is made.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -18,8 +17,6 @@ use super::Workshop;
 use super::chunk::{Chain, RECIPIENTS};
 use crate::log::{AppendError, Appended, Lane};
 
-/// Chunks that are handed in or under way beside the one that is made.
-const AHEAD: usize = 2;
 /// How long subscribers whose checkpoint was rewound by a crash are left alone.
 const REWOUND_POLL: Duration = Duration::from_millis(50);
 /// How long a full queue is left alone.
@@ -78,7 +75,7 @@ impl Workshop {
     /// Returns when the last chunk is recorded.
     async fn go_on(&self, overview: Overview) -> Result<(), FanOutError> {
         let mut chain = Chain::new(overview, self.reader.codec().clone());
-        let mut appends = VecDeque::new();
+        let mut under_way = None;
         loop {
             let users = self.users(&chain).await?;
             let is_last = users.len() < RECIPIENTS;
@@ -89,16 +86,16 @@ impl Workshop {
                 is_last,
             };
             let job = chain.job(users, chunk, self.log.epoch()).await?;
+            // Handed in before the answer to the one before it, a chunk would follow whatever took that one's place: the log
+            // asks for a predecessor, not for which. It could be a cancellation.
+            done(under_way.take()).await?;
             let mut append = Box::pin(maybe_done(self.log.append(job, Lane::Bulk)));
-            // The first poll puts the job into the queue; chunks go there in their order.
+            // The first poll puts the job into the queue.
             let _ = poll!(&mut append);
-            appends.push_back(append);
-            while appends.len() > if is_last { 0 } else { AHEAD - 1 } {
-                done(appends.pop_front()).await?;
-            }
             if is_last {
-                return Ok(());
+                return done(Some(append)).await;
             }
+            under_way = Some(append);
         }
     }
 
