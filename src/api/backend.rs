@@ -6,7 +6,7 @@ use poem::{FromRequest, Request, RequestBody};
 
 use super::reads::Reads;
 use crate::auth::{self, Authenticator, Tickets};
-use crate::channels::OutgoingPolicy;
+use crate::channels::{Channels, OutgoingPolicy};
 use crate::commands::Commands;
 use crate::read_models::ReadModels;
 
@@ -18,6 +18,7 @@ pub struct Backend {
     pub keys: auth::Keys,
     pub authenticator: Arc<Authenticator>,
     pub outgoing: OutgoingPolicy,
+    pub channels: Channels,
 }
 
 impl Backend {

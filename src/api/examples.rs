@@ -49,6 +49,7 @@ pub fn body(schema: &str) -> Option<Value> {
             "category": "releases"
         })),
         "SubscribeUsers" => Some(json!({"user_ids": ["alice", "bob"]})),
+        "TestChannel" => Some(json!({"title": "A test", "body": "This channel works."})),
         "PutChannel" => Some(json!({
             "providers": [{
                 "name": "main",

@@ -51,7 +51,7 @@ use poem::{Endpoint, EndpointExt, Response, Route};
 use poem_openapi::{LicenseObject, OpenApiService, Tags};
 use tidings_projections::log::Reader;
 
-use crate::channels::OutgoingPolicy;
+use crate::channels::{Channels, OutgoingPolicy};
 use crate::gateway::Gateway;
 use crate::read_models::ReadModels;
 use crate::telemetry::metrics::Vitals;
@@ -68,6 +68,7 @@ pub struct Parts {
     pub read_models: ReadModels,
     pub vitals: Vitals,
     pub outgoing: OutgoingPolicy,
+    pub channels: Channels,
 }
 
 /// How the document groups its operations; generated clients have a class or folder for each.
@@ -111,6 +112,7 @@ type Apis = (
     topics::Topics,
     channels::Channels,
     broadcasts::Broadcasts,
+    channels::Trials,
 );
 
 fn service() -> OpenApiService<Apis, ()> {
@@ -128,6 +130,7 @@ fn service() -> OpenApiService<Apis, ()> {
         topics::Topics,
         channels::Channels,
         broadcasts::Broadcasts,
+        channels::Trials,
     );
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))
@@ -141,7 +144,7 @@ pub fn document() -> String {
 
 /// All routes, with problems for whatever goes wrong outside of them.
 pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
-    let Parts { gateway, reader, origins, readiness, read_models, vitals, outgoing } = parts;
+    let Parts { gateway, reader, origins, readiness, read_models, vitals, outgoing, channels } = parts;
     let (pool, history) = (gateway.pool.clone(), gateway.history.clone());
     let reads = Arc::new(Reads { pool, history, reader, directory: gateway.directory.clone() });
     let api = service();
@@ -157,6 +160,7 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
         keys: gateway.keys.clone(),
         authenticator: gateway.authenticator.clone(),
         outgoing,
+        channels,
     };
     Route::new()
         .nest("/", api)

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Origins, Parts, Readiness};
 use crate::auth::{Authenticator, Jwks, Keys, Refresher, Stale, Tickets, TokenRules};
-use crate::channels::OutgoingPolicy;
+use crate::channels::{Channels, OutgoingPolicy};
 use crate::commands::Commands;
 use crate::config::Config;
 use crate::directory::Directory;
@@ -61,6 +61,8 @@ pub enum StartError {
     Log(sqlx::Error),
     #[error(transparent)]
     ApiKeys(Stale),
+    #[error("channels cannot call anybody: {0}")]
+    Channels(reqwest::Error),
     #[error("spans cannot be sent to TIDINGS_OTLP_ENDPOINT: {0}")]
     Tracing(String),
 }
@@ -146,7 +148,7 @@ impl App {
             directory,
             places: places.clone(),
             commands: Arc::new(commands),
-            authenticator: authenticator(config, jwks, api_keys.clone(), limits),
+            authenticator: authenticator(config, jwks, api_keys.clone(), limits.clone()),
             tickets: Tickets::new(pool.clone(), api_keys.clone()),
             keys: api_keys,
             sockets: TaskTracker::new(),
@@ -154,6 +156,7 @@ impl App {
             tracing,
             trouble: Repeated::default(),
         };
+        let channels = channels(config, &gateway, limits)?;
         begin(&hub, &pool).await?;
         let (health, mirror_health) = watch::channel(Health::default());
         let site = Site { connect: connect.clone(), reader: reader.clone() };
@@ -174,7 +177,7 @@ impl App {
             places,
             sockets: gateway.sockets.clone(),
             readiness: readiness.clone(),
-            parts: parts(config, gateway, reader, (readiness, read_models, vitals)),
+            parts: parts(config, gateway, (reader, channels), (readiness, read_models, vitals)),
             embedded: None,
         })
     }
@@ -238,10 +241,17 @@ async fn begin(hub: &Hub, pool: &PgPool) -> Result<(), StartError> {
     Ok(())
 }
 
+fn channels(config: &Config, gateway: &Gateway, limits: RateLimits) -> Result<Channels, StartError> {
+    let outgoing = OutgoingPolicy::new(&config.outgoing_allow_private);
+    let (directory, commands) = (gateway.directory.clone(), gateway.commands.clone());
+    let channels = Channels::new(directory, commands, limits, &outgoing, &gateway.metrics.channels);
+    channels.map_err(StartError::Channels)
+}
+
 fn parts(
     config: &Config,
     gateway: Gateway,
-    reader: Reader,
+    (reader, channels): (Reader, Channels),
     (readiness, read_models, vitals): (Readiness, ReadModels, Vitals),
 ) -> Parts {
     Parts {
@@ -252,6 +262,7 @@ fn parts(
         read_models,
         vitals,
         outgoing: OutgoingPolicy::new(&config.outgoing_allow_private),
+        channels,
     }
 }
 

@@ -3,11 +3,12 @@
 //! The invariant: an address is judged when it is connected to, not when its name was written down, so that a name which
 //! resolves differently the next time gains nothing. Redirects are nobody's to follow.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use reqwest::Url;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// Ranges that are not reached over the Internet: IANA's special-purpose registry for IPv4 (RFC 6890), and multicast.
 const SPECIAL_V4: [([u8; 4], u8); 16] = [
@@ -94,6 +95,56 @@ impl OutgoingPolicy {
     /// The same of a URL, which is in the clear unless it says `https`.
     pub fn check_url(&self, url: &Url) -> Result<(), Refused> {
         self.check_host(url.host_str().unwrap_or_default(), url.scheme() != "https")
+    }
+}
+
+/// Resolves names to what may be called, and to nothing else; `plain` is without TLS.
+#[derive(Clone, Debug)]
+pub struct Resolver {
+    pub policy: OutgoingPolicy,
+    pub plain: bool,
+}
+
+impl Resolver {
+    /// The addresses of a host that may be connected to, at least one.
+    pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
+        let found = tokio::net::lookup_host((host, port)).await.map_err(LookupError::Lookup)?;
+        let mut refused = None;
+        let mut allowed: Vec<SocketAddr> = Vec::new();
+        for address in found {
+            match self.policy.check(address.ip(), self.plain) {
+                Ok(()) => allowed.push(address),
+                Err(why) => refused = Some(why),
+            }
+        }
+        match (allowed.is_empty(), refused) {
+            (false, _) => Ok(allowed),
+            (true, Some(why)) => Err(why.into()),
+            (true, None) => Err(LookupError::Lookup(std::io::ErrorKind::NotFound.into())),
+        }
+    }
+}
+
+/// Why a host has no address to connect to.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    #[error("its name cannot be resolved: {0}")]
+    Lookup(#[source] std::io::Error),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolver = self.clone();
+        Box::pin(async move {
+            // Whoever asks puts the port in.
+            match resolver.addresses(name.as_str(), 0).await {
+                Ok(addresses) => Ok(Box::new(addresses.into_iter()) as Addrs),
+                Err(LookupError::Refused(refused)) => Err(refused.into()),
+                Err(error) => Err(error.into()),
+            }
+        })
     }
 }
 

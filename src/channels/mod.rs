@@ -1,5 +1,305 @@
-//! Ways to people outside of the service.
+//! Ways to people outside of the service: by a tenant's providers, in order, each with its time limit and its breaker.
+//!
+//! A channel calls and tells how it went. Whether there is another attempt, and what follows from a failure, is decided by the
+//! notification.
 
+mod breaker;
+mod email;
 mod guard;
+mod message;
+mod pace;
+mod post;
+mod slack;
+mod webhook;
 
 pub use guard::OutgoingPolicy;
+pub use message::{Message, Words};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+use tidings_domain::notification::{Channel, Failure, FailureClass, RetryPolicy, SkipReason};
+use tidings_domain::recipient::{self, Addresses};
+use tidings_domain::settings::{self, ChannelSettings, Configured, Endpoint, Provider, Secrets, Semantics};
+use tidings_domain::{RecipientId, SettingsId, Tenant};
+use tidings_projections::log::ReadError;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use self::breaker::{Breakers, Circuit};
+use self::email::{Exit, Mail};
+use self::pace::Pace;
+use self::post::Post;
+use crate::auth::Principal;
+use crate::clock;
+use crate::commands::{CommandError, Commands, Context};
+use crate::directory::Directory;
+use crate::rate_limit::RateLimits;
+use crate::telemetry::metrics::ChannelMetrics;
+
+/// How long a channel that cannot say how a trial went keeps others from trying, beyond the time limit of a call.
+const TRIAL_MARGIN: Duration = Duration::from_secs(5);
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Channels {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    directory: Directory,
+    commands: Arc<Commands>,
+    breakers: Breakers,
+    pace: Pace,
+    post: Post,
+    mail: Mail,
+}
+
+/// Why nothing is sent now.
+#[derive(Debug)]
+pub enum NoRoute {
+    /// For good.
+    Skip(SkipReason),
+    /// Until then: every endpoint has failed too often, or the tenant's rate is used up.
+    Later(OffsetDateTime),
+    Unavailable(ReadError),
+}
+
+/// How a message reaches its recipient.
+pub struct Route {
+    inner: Arc<Inner>,
+    tenant: Tenant,
+    channel: Channel,
+    targets: Vec<Target>,
+    time_limit: Duration,
+    semantics: Semantics,
+}
+
+/// How it went.
+#[derive(Debug, PartialEq)]
+pub enum Sent {
+    Delivered { provider_ref: Option<String> },
+    Failed { failure: Failure, retry_after_s: Option<u32> },
+}
+
+struct Target {
+    provider: Provider,
+    secrets: Secrets,
+    circuit: Circuit,
+    /// A URL, or an e-mail address.
+    address: String,
+    /// It is the recipient's own, and not the tenant's.
+    own: bool,
+}
+
+fn failed(class: FailureClass, detail: String) -> Sent {
+    Sent::Failed { failure: Failure { class, detail }, retry_after_s: None }
+}
+
+impl Channels {
+    pub fn new(
+        directory: Directory,
+        commands: Arc<Commands>,
+        limits: RateLimits,
+        outgoing: &OutgoingPolicy,
+        metrics: &ChannelMetrics,
+    ) -> Result<Self, reqwest::Error> {
+        let breakers = Breakers::new(metrics.breaker_open.clone());
+        let (pace, post, mail) = (Pace::new(limits), Post::new(outgoing)?, Mail::new(outgoing));
+        Ok(Self { inner: Arc::new(Inner { directory, commands, breakers, pace, post, mail }) })
+    }
+
+    /// Whether and how the recipient is reached there, before an attempt begins. It counts towards the tenant's rate.
+    pub async fn route(
+        &self,
+        tenant: &Tenant,
+        channel: Channel,
+        addresses: &Addresses,
+    ) -> Result<Route, NoRoute> {
+        let inner = &self.inner;
+        let settings = inner.directory.settings(tenant).await.map_err(NoRoute::Unavailable)?;
+        let configured = settings.channels.get(&channel).ok_or(NoRoute::Skip(SkipReason::NotConfigured))?;
+        let targets = targets(tenant, channel, configured, addresses).map_err(NoRoute::Skip)?;
+        let now = Instant::now();
+        let open = targets.iter().map(|target| inner.breakers.open_until(&target.circuit, now));
+        // `None` comes first: one that may be called now.
+        if let Some(until) = open.min().flatten() {
+            return Err(NoRoute::Later(clock::now() + until.duration_since(now)));
+        }
+        if let Some(per_second) = configured.settings.per_second
+            && let Err(wait) = inner.pace.take(tenant, channel, per_second).await
+        {
+            return Err(NoRoute::Later(clock::now() + wait));
+        }
+        Ok(Route {
+            inner: inner.clone(),
+            tenant: tenant.clone(),
+            channel,
+            targets,
+            time_limit: Duration::from_millis(configured.settings.timeout_ms.into()),
+            semantics: configured.settings.semantics,
+        })
+    }
+
+    /// The tenant's policy for a step that names none.
+    ///
+    /// Where the settings cannot be read it is that of a channel of which nothing is said.
+    pub async fn retry_policy(&self, tenant: &Tenant, channel: Channel) -> RetryPolicy {
+        let settings = self.inner.directory.settings(tenant).await.ok();
+        let configured = settings.as_ref().and_then(|settings| settings.channels.get(&channel));
+        configured.map_or(ChannelSettings::retry_default(channel), |channel| channel.settings.retry)
+    }
+}
+
+/// The recipient's own address, else the tenant's, by each provider that is not disabled.
+fn targets(
+    tenant: &Tenant,
+    channel: Channel,
+    configured: &Configured,
+    addresses: &Addresses,
+) -> Result<Vec<Target>, SkipReason> {
+    let (own, email) = match channel {
+        Channel::InApp => return Err(SkipReason::NotConfigured),
+        Channel::Email => (None, Some(addresses.email.as_deref().ok_or(SkipReason::NoAddress)?)),
+        Channel::Slack => (addresses.slack.as_deref(), None),
+        Channel::Webhook => (addresses.webhook.as_deref(), None),
+    };
+    let target = |provider: &Provider, address: &str, own: bool| {
+        let endpoint = if own { host(address) } else { provider.name.to_string() };
+        Target {
+            provider: provider.clone(),
+            secrets: configured.secrets.get(&provider.name).cloned().unwrap_or_default(),
+            circuit: Circuit { tenant: tenant.to_string(), channel, endpoint },
+            address: address.to_owned(),
+            own,
+        }
+    };
+    let providers = &configured.settings.providers;
+    if let Some(address) = own {
+        return Ok(providers.iter().take(1).map(|provider| target(provider, address, true)).collect());
+    }
+    let called = providers.iter().filter_map(|provider| {
+        let address = email.or_else(|| configured.url(&provider.name))?;
+        (!configured.disabled.contains(&provider.name)).then(|| target(provider, address, false))
+    });
+    let called: Vec<Target> = called.collect();
+    match called.is_empty() {
+        false => Ok(called),
+        true if configured.disabled.is_empty() => Err(SkipReason::NoAddress),
+        true => Err(SkipReason::NotConfigured),
+    }
+}
+
+fn host(url: &str) -> String {
+    let url = Url::parse(url).ok();
+    url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
+}
+
+impl Route {
+    /// How long [`Route::send`] takes at most, but for what is quick: an e-mail's connection and its sending have the limit each.
+    pub fn timeout(&self) -> Duration {
+        let calls = if self.channel == Channel::Email { 2 } else { 1 };
+        self.time_limit * u32::try_from(calls * self.targets.len()).unwrap_or(u32::MAX)
+    }
+
+    pub fn is_at_most_once(&self) -> bool {
+        self.semantics == Semantics::AtMostOnce
+    }
+
+    /// By the first provider that takes it. One that fails for the moment, is no more or was failing before is passed over.
+    pub async fn send(&self, message: &Message) -> Sent {
+        let mut passed_over: Vec<(Sent, &Target)> = Vec::new();
+        for target in &self.targets {
+            let patience = self.time_limit + TRIAL_MARGIN;
+            if !self.inner.breakers.pass(&target.circuit, Instant::now(), patience) {
+                continue;
+            }
+            let sent = self.call(target, message).await;
+            let class = match &sent {
+                Sent::Delivered { .. } => None,
+                Sent::Failed { failure, .. } => Some(failure.class),
+            };
+            match class {
+                Some(FailureClass::Transient | FailureClass::Unknown) => {
+                    self.inner.breakers.failed(&target.circuit, Instant::now());
+                }
+                _ => self.inner.breakers.succeeded(&target.circuit),
+            }
+            match class {
+                Some(FailureClass::Transient) => passed_over.push((sent, target)),
+                Some(FailureClass::Gone) => {
+                    self.disable(target, message).await;
+                    passed_over.push((sent, target));
+                }
+                _ => return sent,
+            }
+        }
+        summary(passed_over)
+    }
+
+    async fn call(&self, target: &Target, message: &Message) -> Sent {
+        let (post, limit) = (&self.inner.post, self.time_limit);
+        match &target.provider.endpoint {
+            Endpoint::Webhook { .. } => {
+                webhook::send(post, &target.address, &target.secrets, message, limit).await
+            }
+            Endpoint::Slack {} => slack::send(post, &target.address, message, limit).await,
+            Endpoint::Smtp(smtp) => {
+                let (password, semantics) = (target.secrets.password.as_deref(), self.semantics);
+                let exit = Exit { smtp, password, semantics, time_limit: limit };
+                self.inner.mail.send(&exit, &target.address, message).await
+            }
+        }
+    }
+
+    /// An endpoint that is no more is not called again, and an event says so.
+    async fn disable(&self, target: &Target, message: &Message) {
+        let context = Context {
+            principal: Principal::Timer { tenant: self.tenant.clone() },
+            request_id: clock::new_uuid().to_string(),
+            idempotency: None,
+            trace: None,
+        };
+        let (channel, commands) = (self.channel, &self.inner.commands);
+        let changed: Result<_, CommandError> = if target.own {
+            let id = RecipientId { tenant: self.tenant.clone(), user: message.user.clone() };
+            let address = target.address.clone();
+            let action = recipient::Action::DisableAddress { channel, address };
+            commands.describe_recipient(&context, &id, action).await
+        } else {
+            let id = SettingsId { tenant: self.tenant.clone() };
+            let (provider, url) = (target.provider.name.clone(), target.address.clone());
+            let action = settings::Action::DisableEndpoint { channel, provider, url };
+            commands.change_settings(&context, &id, action).await
+        };
+        // The next message finds out by itself.
+        if let Err(error) = changed {
+            tracing::warn!(%error, "an endpoint that is no more could not be disabled");
+        }
+    }
+}
+
+/// What all failures come to: worth another attempt where one of them is. Without any, every breaker opened meanwhile.
+fn summary(failures: Vec<(Sent, &Target)>) -> Sent {
+    let told: Vec<String> = failures
+        .iter()
+        .filter_map(|(sent, target)| match sent {
+            Sent::Failed { failure, .. } => Some(format!("{}: {}", target.provider.name, failure.detail)),
+            Sent::Delivered { .. } => None,
+        })
+        .collect();
+    let several = told.len() > 1;
+    let is_transient = |sent: &Sent| matches!(sent, Sent::Failed { failure, .. } if failure.class == FailureClass::Transient);
+    let mut all: Vec<Sent> = failures.into_iter().map(|(sent, _)| sent).collect();
+    let at = all.iter().position(is_transient).unwrap_or(0);
+    if all.is_empty() {
+        return failed(FailureClass::Transient, "its endpoints have failed too often lately".into());
+    }
+    match all.swap_remove(at) {
+        Sent::Failed { failure, retry_after_s } if several => {
+            Sent::Failed { failure: Failure { detail: told.join("; "), ..failure }, retry_after_s }
+        }
+        sent => sent,
+    }
+}

@@ -1,5 +1,5 @@
-//! What this node remembers of aggregates that are read often and change seldom: recipients, and templates ready to be
-//! read.
+//! What this node remembers of aggregates that are read often and change seldom: recipients, tenants' settings,
+//! and templates ready to be read.
 //!
 //! The log is never further than a look-up away: what is not remembered is folded from it. A change made here is
 //! forgotten by the command that makes it, one made elsewhere by the feed, which sees every event. So what is remembered
@@ -16,9 +16,10 @@ use std::sync::Arc;
 use cqrs_es::Aggregate;
 use sqlx::PgPool;
 use tidings_domain::recipient::Recipient;
-use tidings_domain::{RecipientId, TemplateId, Tenant, UserId};
+use tidings_domain::settings::Settings;
+use tidings_domain::{RecipientId, SettingsId, TemplateId, Tenant, UserId};
 use tidings_projections::log::{ReadError, Reader, Recorded};
-use tidings_projections::recipient;
+use tidings_projections::{recipient, settings};
 
 use crate::render::Compiled;
 use shelf::Shelf;
@@ -27,6 +28,8 @@ use shelf::Shelf;
 const RECIPIENTS_BYTES_MAX: usize = 32 << 20;
 /// What each takes beside that.
 const ENTRY_BYTES: usize = 512;
+/// Bytes of remembered settings, likewise.
+const SETTINGS_BYTES_MAX: usize = 16 << 20;
 /// Templates whose standing is remembered.
 const STANDINGS_MAX: usize = 10_000;
 /// Bytes of the sources of compiled versions, which take several times as much.
@@ -41,6 +44,7 @@ struct Inner {
     pool: PgPool,
     reader: Reader,
     recipients: Shelf<String, Arc<Recipient>>,
+    settings: Shelf<String, Arc<Settings>>,
     standings: Shelf<String, Option<Standing>>,
     /// `None` of one that is not sound.
     versions: Shelf<(String, u32), Option<Arc<Compiled>>>,
@@ -54,6 +58,7 @@ impl Directory {
             pool,
             reader,
             recipients: Shelf::new(RECIPIENTS_BYTES_MAX),
+            settings: Shelf::new(SETTINGS_BYTES_MAX),
             standings: Shelf::new(STANDINGS_MAX),
             versions: Shelf::new(SOURCES_BYTES_MAX),
             compiling: tokio::sync::Mutex::default(),
@@ -75,11 +80,27 @@ impl Directory {
         Ok(recipient)
     }
 
+    /// Empty where nothing was ever set.
+    pub async fn settings(&self, tenant: &Tenant) -> Result<Arc<Settings>, ReadError> {
+        let id = SettingsId { tenant: tenant.clone() }.to_string();
+        let ticket = match self.inner.settings.get(&id) {
+            Ok(known) => return Ok(known),
+            Err(ticket) => ticket,
+        };
+        let events = self.events(Settings::TYPE, &id).await?;
+        let bytes: usize = events.iter().map(|event| event.stored_bytes).sum();
+        let settings = Arc::new(settings::fold(&events)?);
+        self.inner.settings.put(id, ticket, settings.clone(), ENTRY_BYTES + bytes);
+        Ok(settings)
+    }
+
     /// To be called after every change: commands do it for their own, the feed for those of others. Ids of aggregates
     /// that are not remembered here are passed over.
     pub fn forget(&self, aggregate_id: &str) {
         if RecipientId::from_str(aggregate_id).is_ok() {
             self.inner.recipients.forget(&aggregate_id.to_owned());
+        } else if SettingsId::from_str(aggregate_id).is_ok() {
+            self.inner.settings.forget(&aggregate_id.to_owned());
         } else if TemplateId::from_str(aggregate_id).is_ok() {
             self.inner.standings.forget(&aggregate_id.to_owned());
         }
@@ -88,6 +109,7 @@ impl Directory {
     /// A new epoch began: all of it may be of the history that is gone.
     pub fn clear(&self) {
         self.inner.recipients.clear();
+        self.inner.settings.clear();
         self.inner.standings.clear();
         self.inner.versions.clear();
     }

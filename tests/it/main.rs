@@ -13,6 +13,8 @@ mod batches;
 mod bench;
 mod broadcasts;
 mod bulk_marks;
+mod channel_calls;
+mod channel_peers;
 mod channels;
 mod client;
 mod commands;

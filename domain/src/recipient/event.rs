@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Preferences, Profile};
 use crate::decode::stored;
+use crate::notification::Channel;
 use crate::{Tenant, UserId};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,9 +24,13 @@ pub enum Event {
         #[serde(flatten)]
         preferences: Preferences,
     },
+    /// What is called there said that it is no more (HTTP 410): it is forgotten until it is said anew.
+    #[serde(rename = "recipient.address_disabled")]
+    AddressDisabled { tenant: Tenant, user_id: UserId, channel: Channel },
 }
 
 stored! { Event {
     Self::ProfileChanged { .. } => "recipient.profile_changed" @ "1.0.0",
     Self::PreferencesChanged { .. } => "recipient.preferences_changed" @ "1.0.0",
+    Self::AddressDisabled { .. } => "recipient.address_disabled" @ "1.0.0",
 } }

@@ -16,6 +16,7 @@ use std::convert::Infallible;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
+use crate::notification::Channel;
 use crate::{Tenant, UserId};
 
 /// Of a tenant's user: whoever may act for the tenant may say it.
@@ -30,6 +31,12 @@ pub struct Command {
 pub enum Action {
     ChangeProfile(Profile),
     ChangePreferences(Preferences),
+    /// What was called there said that it is no more.
+    DisableAddress {
+        channel: Channel,
+        /// What was called; one that was said since is another.
+        address: String,
+    },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -50,6 +57,10 @@ impl Recipient {
             }),
             Action::ChangePreferences(preferences) => (*preferences != self.preferences)
                 .then(|| Event::PreferencesChanged { tenant, user_id, preferences: preferences.clone() }),
+            Action::DisableAddress { channel, address } => {
+                let stands = self.profile.addresses.of(*channel) == Some(address);
+                stands.then_some(Event::AddressDisabled { tenant, user_id, channel: *channel })
+            }
         }
     }
 
@@ -58,6 +69,7 @@ impl Recipient {
         match event {
             Event::ProfileChanged { profile, .. } => self.profile = profile.clone(),
             Event::PreferencesChanged { preferences, .. } => self.preferences = preferences.clone(),
+            Event::AddressDisabled { channel, .. } => self.profile.addresses.forget(*channel),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::notification::Channel;
+
 /// What is not acceptable, and why; `pointer` is a JSON Pointer (RFC 6901) below the profile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{pointer}: {detail}")]
@@ -98,6 +100,26 @@ impl Addresses {
 
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Where the channel reaches the recipient, if it does by an address.
+    pub fn of(&self, channel: Channel) -> Option<&str> {
+        let address = match channel {
+            Channel::InApp => &None,
+            Channel::Email => &self.email,
+            Channel::Slack => &self.slack,
+            Channel::Webhook => &self.webhook,
+        };
+        address.as_deref()
+    }
+
+    pub(super) fn forget(&mut self, channel: Channel) {
+        match channel {
+            Channel::InApp => {}
+            Channel::Email => self.email = None,
+            Channel::Slack => self.slack = None,
+            Channel::Webhook => self.webhook = None,
+        }
     }
 }
 

@@ -52,6 +52,10 @@ fn preferring(preferences: Preferences) -> Event {
     Event::PreferencesChanged { tenant: tenant(), user_id: user(), preferences }
 }
 
+fn disabled() -> Event {
+    Event::AddressDisabled { tenant: tenant(), user_id: user(), channel: Channel::Webhook }
+}
+
 fn decided(recipient: &Recipient, action: Action) -> Option<Event> {
     recipient.decide(&Command { tenant: tenant(), user: user(), action })
 }
@@ -63,9 +67,10 @@ fn the_log_is_read_for_ever() {
         ("recipient.profile_changed@1.0.0-minimal", described(Profile::default())),
         ("recipient.preferences_changed@1.0.0", preferring(preferences())),
         ("recipient.preferences_changed@1.0.0-minimal", preferring(Preferences::default())),
+        ("recipient.address_disabled@1.0.0", disabled()),
     ]);
     let contract = Contract { families: &["recipient."], expectations };
-    contract.check(&[described(profile()), preferring(preferences())]);
+    contract.check(&[described(profile()), preferring(preferences()), disabled()]);
 }
 
 #[test]
@@ -134,4 +139,23 @@ fn languages_and_time_zones_have_a_shape() {
     for text in ["", "Europe Vienna", "../etc\0", &"a".repeat(65)] {
         assert!(TimeZone::new(text.to_owned()).is_err(), "{text:?}");
     }
+}
+
+#[test]
+fn an_address_that_is_no_more_is_forgotten_and_another_is_not() {
+    let mut recipient = Recipient::default();
+    let mut profile = Profile::default();
+    profile.addresses.webhook = Some("https://ada.example/in".into());
+    profile.addresses.slack = Some("https://hooks.example/T1".into());
+    recipient.evolve(&described(profile));
+    let gone = |address: &str| {
+        let action = Action::DisableAddress { channel: Channel::Webhook, address: address.into() };
+        Command { tenant: tenant(), user: user(), action }
+    };
+    assert_eq!(recipient.decide(&gone("https://ada.example/before")), None, "another was called");
+    assert_eq!(recipient.decide(&gone("https://ada.example/in")), Some(disabled()));
+    recipient.evolve(&disabled());
+    assert_eq!(recipient.decide(&gone("https://ada.example/in")), None);
+    let Addresses { webhook, slack, .. } = recipient.profile.addresses;
+    assert_eq!((webhook, slack.as_deref()), (None, Some("https://hooks.example/T1")));
 }

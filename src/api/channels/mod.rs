@@ -1,6 +1,9 @@
 //! Channels: by which providers a tenant reaches people, with secrets that go in and never come out.
 
 mod provider;
+mod trial;
+
+pub use trial::Trials;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -37,6 +37,7 @@ pub enum Order {
     RequestBroadcast,
     RecordFanOut,
     CancelBroadcast,
+    DisableAddress,
 }
 
 impl Label for Order {
@@ -69,6 +70,7 @@ impl Label for Order {
         Self::RequestBroadcast,
         Self::RecordFanOut,
         Self::CancelBroadcast,
+        Self::DisableAddress,
     ];
 
     fn number(self) -> usize {
@@ -104,6 +106,7 @@ impl Label for Order {
             Self::RequestBroadcast => "request_broadcast",
             Self::RecordFanOut => "record_fan_out",
             Self::CancelBroadcast => "cancel_broadcast",
+            Self::DisableAddress => "disable_address",
         }
     }
 }
@@ -136,6 +139,7 @@ impl From<&recipient::Action> for Order {
         match action {
             recipient::Action::ChangeProfile(_) => Self::ChangeProfile,
             recipient::Action::ChangePreferences(_) => Self::ChangePreferences,
+            recipient::Action::DisableAddress { .. } => Self::DisableAddress,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! what the code knows, never what a request says, so that the number of series is bounded. `docs/metrics.md` lists all.
 
 mod auth;
+mod channels;
 mod commands;
 mod each;
 mod http;
@@ -15,6 +16,7 @@ mod timers;
 mod vitals;
 
 pub use auth::AuthMetrics;
+pub use channels::ChannelMetrics;
 pub use commands::CommandMetrics;
 pub use each::{Each, Label};
 pub use http::{HttpMetrics, Routes};
@@ -38,6 +40,7 @@ use prometheus::{
 pub struct Metrics {
     registry: Registry,
     pub auth: AuthMetrics,
+    pub channels: ChannelMetrics,
     pub commands: CommandMetrics,
     pub http: HttpMetrics,
     pub log: LogMetrics,
@@ -54,6 +57,7 @@ impl Default for Metrics {
         registry.register(Box::new(ProcessCollector::for_self())).expect(SOUND);
         Self {
             auth: AuthMetrics::new(&registry),
+            channels: ChannelMetrics::new(&registry),
             commands: CommandMetrics::new(&registry),
             http: HttpMetrics::new(&registry),
             log: LogMetrics::new(&registry),

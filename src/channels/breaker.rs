@@ -1,0 +1,162 @@
+//! A circuit breaker per endpoint: who fails again and again is left alone for a while, then tried once.
+//!
+//! Each node learns by itself, in memory: a breaker spares a dead endpoint some calls and its messages some waiting, and decides
+//! nothing that must be remembered.
+
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use lru::LruCache;
+use prometheus::IntGauge;
+use tidings_domain::notification::Channel;
+use tokio::time::Instant;
+
+use crate::telemetry::metrics::Each;
+
+/// Failures in a row after which an endpoint is left alone.
+const FAILURES_MAX: u32 = 5;
+/// For how long, at first; doubled each time the trial fails.
+const PAUSE_MIN: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(5 * 60);
+/// Endpoints whose failures are remembered.
+const ENDPOINTS_MAX: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
+
+/// Whose breaker it is: a provider of a tenant, or the host of somebody's own address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Circuit {
+    pub tenant: String,
+    pub channel: Channel,
+    pub endpoint: String,
+}
+
+struct Breaker {
+    failures: u32,
+    pause: Duration,
+    /// Nobody passes until then; afterwards one does, and the next waits for how it went.
+    open_until: Option<Instant>,
+}
+
+pub struct Breakers {
+    circuits: Mutex<LruCache<Circuit, Breaker>>,
+    open: Each<Channel, IntGauge>,
+}
+
+impl Breakers {
+    /// `open` counts the endpoints that are left alone.
+    pub fn new(open: Each<Channel, IntGauge>) -> Self {
+        Self { circuits: Mutex::new(LruCache::new(ENDPOINTS_MAX)), open }
+    }
+
+    fn circuits(&self) -> MutexGuard<'_, LruCache<Circuit, Breaker>> {
+        self.circuits.lock().expect("no code panics while it holds the breakers")
+    }
+
+    /// Until when the endpoint is left alone, if it is.
+    pub fn open_until(&self, circuit: &Circuit, now: Instant) -> Option<Instant> {
+        let open_until = self.circuits().peek(circuit)?.open_until;
+        open_until.filter(|until| *until > now)
+    }
+
+    /// Whether the endpoint may be called now. Who may, says within `patience` how it went.
+    pub fn pass(&self, circuit: &Circuit, now: Instant, patience: Duration) -> bool {
+        let mut circuits = self.circuits();
+        let Some(breaker) = circuits.get_mut(circuit) else { return true };
+        match breaker.open_until {
+            None => true,
+            Some(until) if until > now => false,
+            Some(_) => {
+                breaker.open_until = Some(now + patience);
+                true
+            }
+        }
+    }
+
+    pub fn succeeded(&self, circuit: &Circuit) {
+        if self.circuits().pop(circuit).is_some_and(|breaker| breaker.open_until.is_some()) {
+            self.open.of(circuit.channel).dec();
+        }
+    }
+
+    pub fn failed(&self, circuit: &Circuit, now: Instant) {
+        let mut circuits = self.circuits();
+        if !circuits.contains(circuit) {
+            let fresh = Breaker { failures: 0, pause: PAUSE_MIN, open_until: None };
+            if let Some((gone, breaker)) = circuits.push(circuit.clone(), fresh)
+                && breaker.open_until.is_some()
+            {
+                self.open.of(gone.channel).dec();
+            }
+        }
+        let Some(breaker) = circuits.get_mut(circuit) else { return };
+        breaker.failures += 1;
+        if breaker.failures < FAILURES_MAX {
+            return;
+        }
+        match breaker.open_until.replace(now + breaker.pause) {
+            None => self.open.of(circuit.channel).inc(),
+            Some(_) => breaker.pause = (breaker.pause * 2).min(PAUSE_MAX),
+        }
+        breaker.open_until = Some(now + breaker.pause);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! When an endpoint is left alone, and when it is tried.
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    const PATIENCE: Duration = Duration::from_secs(15);
+
+    fn circuit() -> Circuit {
+        Circuit { tenant: "acme".into(), channel: Channel::Webhook, endpoint: "main".into() }
+    }
+
+    fn seconds(at: Instant, seconds: u64) -> Instant {
+        at + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn it_opens_after_failures_in_a_row_lets_one_try_and_doubles_its_pause() {
+        let open = Metrics::default().channels.breaker_open.clone();
+        let (breakers, circuit, start) = (Breakers::new(open.clone()), circuit(), Instant::now());
+        let gauge = || open.of(Channel::Webhook).get();
+        for _ in 0..4 {
+            breakers.failed(&circuit, start);
+        }
+        breakers.succeeded(&circuit);
+        for _ in 0..4 {
+            breakers.failed(&circuit, start);
+        }
+        assert_eq!((breakers.open_until(&circuit, start), gauge()), (None, 0), "not five in a row");
+        breakers.failed(&circuit, start);
+        assert_eq!((breakers.open_until(&circuit, start), gauge()), (Some(seconds(start, 5)), 1));
+        assert!(!breakers.pass(&circuit, seconds(start, 4), PATIENCE));
+        let trial = seconds(start, 5);
+        assert!(breakers.pass(&circuit, trial, PATIENCE) && !breakers.pass(&circuit, trial, PATIENCE));
+        breakers.failed(&circuit, trial);
+        assert_eq!(breakers.open_until(&circuit, trial), Some(seconds(trial, 10)));
+        let mut now = trial;
+        for _ in 0..10 {
+            now = breakers.open_until(&circuit, now).expect("it is open");
+            assert!(breakers.pass(&circuit, now, PATIENCE));
+            breakers.failed(&circuit, now);
+        }
+        assert_eq!(breakers.open_until(&circuit, now), Some(now + PAUSE_MAX));
+        assert_eq!(gauge(), 1, "it is one endpoint");
+        breakers.succeeded(&circuit);
+        assert!(breakers.pass(&circuit, now, PATIENCE) && gauge() == 0);
+    }
+
+    #[test]
+    fn a_trial_that_nobody_reports_is_followed_by_another() {
+        let open = Metrics::default().channels.breaker_open.clone();
+        let (breakers, circuit, start) = (Breakers::new(open), circuit(), Instant::now());
+        (0..5).for_each(|_| breakers.failed(&circuit, start));
+        let trial = seconds(start, 5);
+        assert!(breakers.pass(&circuit, trial, PATIENCE));
+        assert!(!breakers.pass(&circuit, seconds(trial, 14), PATIENCE));
+        assert!(breakers.pass(&circuit, seconds(trial, 15), PATIENCE));
+    }
+}

@@ -1,0 +1,303 @@
+//! E-mail by SMTP: the words as text and HTML, under one `Message-ID` however often it is sent.
+//!
+//! Nothing of a message can become a header: subjects are one line, addresses were parsed, and the library encodes the rest.
+
+use std::num::NonZeroUsize;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
+
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart, SinglePart};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::{self, PoolConfig};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use lru::LruCache;
+use reqwest::Url;
+use tidings_domain::notification::FailureClass;
+use tidings_domain::settings::{Security, Semantics, Smtp};
+
+use super::guard::{LookupError, OutgoingPolicy, Resolver};
+use super::post::excerpt;
+use super::{Message, Sent, failed};
+
+type Transport = AsyncSmtpTransport<Tokio1Executor>;
+
+/// Servers whose connections are kept.
+const SERVERS_MAX: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
+/// Connections to one of them, and how long one waits for its next message.
+const CONNECTIONS_MAX: u32 = 10;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What makes connections interchangeable: the address that was judged, the account, the time limit.
+type Account = (String, String, Option<String>, Duration);
+
+pub struct Mail {
+    policy: OutgoingPolicy,
+    transports: Mutex<LruCache<Account, Transport>>,
+}
+
+/// How a message leaves.
+pub struct Exit<'a> {
+    pub smtp: &'a Smtp,
+    pub password: Option<&'a str>,
+    pub semantics: Semantics,
+    pub time_limit: Duration,
+}
+
+impl Mail {
+    pub fn new(policy: &OutgoingPolicy) -> Self {
+        Self { policy: policy.clone(), transports: Mutex::new(LruCache::new(SERVERS_MAX)) }
+    }
+
+    pub async fn send(&self, exit: &Exit<'_>, to: &str, message: &Message) -> Sent {
+        let email = match compose(exit.smtp, to, message) {
+            Ok(email) => email,
+            Err(why) => return failed(FailureClass::Permanent, why),
+        };
+        let late = format!("no answer within {} ms", exit.time_limit.as_millis());
+        let begun = tokio::time::timeout(exit.time_limit, self.connected(exit, message.attempt)).await;
+        let transport = match begun {
+            Ok(Ok(transport)) => transport,
+            Ok(Err(sent)) => return sent,
+            Err(_) => return failed(FailureClass::Transient, late),
+        };
+        // From here on the server may have taken it when the answer is lost.
+        let unclear = match exit.semantics {
+            Semantics::AtLeastOnce => FailureClass::Transient,
+            Semantics::AtMostOnce => FailureClass::Unknown,
+        };
+        match tokio::time::timeout(exit.time_limit, transport.send(email)).await {
+            Ok(Ok(response)) => {
+                let told: Vec<&str> = response.message().collect();
+                Sent::Delivered { provider_ref: Some(excerpt(told.join(" ").as_bytes())) }
+            }
+            Ok(Err(error)) => judge(&error, unclear),
+            Err(_) => failed(unclear, late),
+        }
+    }
+
+    /// A way to the server that stands.
+    async fn connected(&self, exit: &Exit<'_>, attempt: u32) -> Result<Transport, Sent> {
+        let Smtp { host, port, security, .. } = exit.smtp;
+        let resolver = Resolver { policy: self.policy.clone(), plain: *security == Security::None };
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let addresses = resolver.addresses(bare, *port).await.map_err(|error| {
+            let class = match error {
+                LookupError::Refused(_) => FailureClass::Permanent,
+                LookupError::Lookup(_) => FailureClass::Transient,
+            };
+            failed(class, error.to_string())
+        })?;
+        // Each attempt asks the next of a server's machines.
+        let address = addresses[(attempt.saturating_sub(1) as usize) % addresses.len()].ip().to_string();
+        let transport = self.transport(exit, bare, address).map_err(|error| {
+            failed(FailureClass::Permanent, format!("the server cannot be used: {error}"))
+        })?;
+        match transport.test_connection().await {
+            Ok(true) => Ok(transport),
+            Ok(false) => Err(failed(FailureClass::Transient, "the server broke off".into())),
+            Err(error) => Err(judge(&error, FailureClass::Transient)),
+        }
+    }
+
+    fn transport(&self, exit: &Exit<'_>, host: &str, address: String) -> Result<Transport, smtp::Error> {
+        let smtp = exit.smtp;
+        let password = exit.password.map(str::to_owned);
+        let account = (address.clone(), format!("{smtp:?}"), password.clone(), exit.time_limit);
+        let mut transports = self.transports.lock().expect("no code panics while it holds the transports");
+        if let Some(transport) = transports.get(&account) {
+            return Ok(transport.clone());
+        }
+        let mut tls = TlsParameters::builder(host.to_owned());
+        if let Some(pem) = &smtp.tls_ca {
+            tls = tls.add_root_certificate(Certificate::from_pem(pem.as_bytes())?);
+        }
+        let tls = match smtp.security {
+            Security::Starttls => Tls::Required(tls.build_rustls()?),
+            Security::Tls => Tls::Wrapper(tls.build_rustls()?),
+            Security::None => Tls::None,
+        };
+        // "Dangerous" only in that it says for itself what is protected, and how.
+        let mut builder = Transport::builder_dangerous(address)
+            .port(smtp.port)
+            .tls(tls)
+            .timeout(Some(exit.time_limit))
+            .pool_config(PoolConfig::new().max_size(CONNECTIONS_MAX).idle_timeout(IDLE_TIMEOUT));
+        if let Some(domain) = smtp.from.parse::<Mailbox>().ok().map(|from| from.email.domain().to_owned()) {
+            builder = builder.hello_name(ClientId::Domain(domain));
+        }
+        if let (Some(username), Some(password)) = (&smtp.username, password) {
+            builder = builder.credentials(Credentials::new(username.clone(), password));
+        }
+        let transport: Transport = builder.build();
+        transports.put(account, transport.clone());
+        Ok(transport)
+    }
+}
+
+/// RFC 5321, 4.2.1: 4xx may pass, 5xx will not. Without a code nobody knows what the server did.
+fn judge(error: &smtp::Error, without_code: FailureClass) -> Sent {
+    let class = if error.is_permanent() || error.is_client() {
+        FailureClass::Permanent
+    } else if error.is_transient() {
+        FailureClass::Transient
+    } else {
+        without_code
+    };
+    let mut told = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if !told.contains(&error.to_string()) {
+            told = format!("{told}: {error}");
+        }
+        cause = error.source();
+    }
+    failed(class, excerpt(told.as_bytes()))
+}
+
+/// The error says what cannot be sent.
+fn compose(smtp: &Smtp, to: &str, message: &Message) -> Result<lettre::Message, String> {
+    let from: Mailbox = smtp.from.parse().map_err(|error| format!("the sender is none: {error}"))?;
+    let to = to.parse().map_err(|error| format!("the address is none: {error}"))?;
+    let id = format!("<{}.{}@{}>", message.notification, message.channel.as_str(), from.email.domain());
+    let mut builder = lettre::Message::builder()
+        .from(from)
+        .to(Mailbox::new(None, to))
+        .subject(one_line(message.part("email-subject").unwrap_or(&message.words.title)))
+        .date(SystemTime::from(message.created_at))
+        .message_id(Some(id))
+        // RFC 3834: nobody's vacation answers it.
+        .raw_header(header("Auto-Submitted", "auto-generated".into()));
+    if let Some(reply_to) = smtp.reply_to.as_ref().and_then(|text| text.parse().ok()) {
+        builder = builder.reply_to(reply_to);
+    }
+    if let Some(url) = unsubscribe_url(smtp, message) {
+        builder = builder.raw_header(header("List-Unsubscribe", format!("<{url}>")));
+        if smtp.unsubscribe_one_click {
+            let post = "List-Unsubscribe=One-Click";
+            builder = builder.raw_header(header("List-Unsubscribe-Post", post.into()));
+        }
+    }
+    let text = match message.part("email-text") {
+        Some(text) => text.to_owned(),
+        None => {
+            let words = [Some(message.words.body.as_str()), message.words.action_url.as_deref()];
+            let words: Vec<&str> = words.into_iter().flatten().filter(|text| !text.is_empty()).collect();
+            words.join("\n\n")
+        }
+    };
+    let email = match message.part("email-html") {
+        Some(html) => builder.multipart(MultiPart::alternative_plain_html(text, html.to_owned())),
+        None => builder.singlepart(SinglePart::plain(text)),
+    };
+    email.map_err(|error| format!("it cannot be written: {error}"))
+}
+
+/// `value` is ASCII without controls.
+fn header(name: &'static str, value: String) -> HeaderValue {
+    HeaderValue::dangerous_new_pre_encoded(HeaderName::new_from_ascii_str(name), value.clone(), value)
+}
+
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split(|c: char| c.is_control() || c.is_whitespace()).collect();
+    words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// Of messages with a category: what has none is nothing to unsubscribe from.
+fn unsubscribe_url(smtp: &Smtp, message: &Message) -> Option<Url> {
+    let category = percent_encoded(message.category.as_ref()?.as_str());
+    let filled = smtp.unsubscribe_url.as_ref()?.replace("{category}", &category);
+    Url::parse(&filled.replace("{user_id}", &percent_encoded(message.user.as_str()))).ok()
+}
+
+/// RFC 3986, 2.3: whatever is not unreserved.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    //! What an e-mail looks like, and that nothing in it becomes a header.
+    #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+    use tidings_domain::notification::Category;
+
+    use super::super::message::sample;
+    use super::*;
+
+    fn smtp() -> Smtp {
+        Smtp {
+            host: "mail.acme.example".into(),
+            port: 587,
+            security: Security::Starttls,
+            username: None,
+            from: r#""Acme, Inc." <no-reply@acme.example>"#.into(),
+            reply_to: Some("help@acme.example".into()),
+            tls_ca: None,
+            unsubscribe_url: Some("https://acme.example/u/{user_id}?c={category}".into()),
+            unsubscribe_one_click: true,
+        }
+    }
+
+    fn written(message: &Message) -> String {
+        String::from_utf8(compose(&smtp(), "alice@b.example", message).unwrap().formatted()).unwrap()
+    }
+
+    #[test]
+    fn it_has_one_id_a_sender_an_answer_and_a_way_out() {
+        let mut message = sample();
+        message.category = Some(Category::new("billing".into()).unwrap());
+        message.user = "al ice/ö".to_owned().try_into().unwrap();
+        let email = written(&message);
+        let id = format!("Message-ID: <{}.email@acme.example>\r\n", message.notification);
+        for header in [
+            id.as_str(),
+            "Reply-To: help@acme.example\r\n",
+            "To: alice@b.example\r\n",
+            "Auto-Submitted: auto-generated\r\n",
+            "List-Unsubscribe: <https://acme.example/u/al%20ice%2F%C3%B6?c=billing>\r\n",
+            "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
+            "Date: Sun, 22 Nov 2026 12:00:00 +0000\r\n",
+        ] {
+            assert!(email.contains(header), "{header} in {email}");
+        }
+        message.attempt = 7;
+        assert_eq!(written(&message), email, "the same in each attempt");
+        message.category = None;
+        assert!(!written(&message).contains("List-Unsubscribe"));
+    }
+
+    #[test]
+    fn parts_of_a_template_take_the_place_of_the_words() {
+        let mut message = sample();
+        assert!(written(&message).contains("Subject: Your invoice is ready\r\n"));
+        let parts =
+            [("email-subject", "Invoice 7"), ("email-text", "It is due."), ("email-html", "<p>Due</p>")];
+        message.parts = parts.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+        let email = written(&message);
+        for text in ["Subject: Invoice 7\r\n", "multipart/alternative", "It is due.", "<p>Due</p>"] {
+            assert!(email.contains(text), "{text} in {email}");
+        }
+    }
+
+    #[test]
+    fn nothing_breaks_out_of_its_line() {
+        let mut message = sample();
+        message.words.title = "Hi\r\nBcc: eve@b.example\n\nbody".into();
+        message.words.body = "one\r\n.\r\nRCPT TO:<eve@b.example>".into();
+        let email = written(&message);
+        let head = email.split("\r\n\r\n").next().unwrap();
+        assert!(head.contains("Subject: Hi Bcc: eve@b.example body"), "{head}");
+        assert!(!head.lines().any(|line| line.starts_with("Bcc")), "{head}");
+        assert!(compose(&smtp(), "alice@b.example\r\nBcc: eve@b.example", &message).is_err());
+    }
+}
