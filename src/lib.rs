@@ -19,6 +19,7 @@ pub mod fan_out;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod gateway;
+pub mod hooks;
 pub mod instant;
 pub mod json;
 pub mod log;

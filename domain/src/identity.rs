@@ -14,6 +14,12 @@ use crate::template::TemplateKey;
 #[error("{0}")]
 pub struct InvalidIdentity(&'static str);
 
+impl InvalidIdentity {
+    pub(crate) fn of(expected: &'static str) -> Self {
+        Self(expected)
+    }
+}
+
 /// A tenant: one customer, product or environment. Nothing crosses from one to another.
 /// 1 to 63 characters of `a-z`, `0-9` and `-`, the alphabet of a DNS label (RFC 1035).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -299,7 +305,7 @@ impl fmt::Display for SettingsId {
 }
 
 /// The tenant and the rest of a composite id.
-fn parts<'a>(prefix: &str, text: &'a str) -> Option<(Tenant, &'a str)> {
+pub(crate) fn parts<'a>(prefix: &str, text: &'a str) -> Option<(Tenant, &'a str)> {
     let (tenant, rest) = counted(text.strip_prefix(prefix)?)?;
     Some((Tenant::try_from(tenant.to_owned()).ok()?, rest))
 }

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod notification;
 pub mod recipient;
 pub mod settings;
+pub mod source;
 pub mod subscription;
 pub mod template;
 pub mod upcast;

@@ -15,6 +15,7 @@ pub mod rebuild;
 pub mod recipient;
 pub mod redrive;
 pub mod settings;
+pub mod source;
 pub mod status;
 pub mod subscribers;
 pub mod template;

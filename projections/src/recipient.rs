@@ -17,7 +17,9 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Recipient, Unreadable> {
             | Fact::Template(..)
             | Fact::Subscription(..)
             | Fact::Settings(..)
-            | Fact::Broadcast(..) => {}
+            | Fact::Broadcast(..)
+            | Fact::Source(..)
+            | Fact::Hook(..) => {}
         }
     }
     Ok(recipient)

@@ -17,7 +17,9 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Settings, Unreadable> {
             | Fact::Recipient(..)
             | Fact::Template(..)
             | Fact::Subscription(..)
-            | Fact::Broadcast(..) => {}
+            | Fact::Broadcast(..)
+            | Fact::Source(..)
+            | Fact::Hook(..) => {}
         }
     }
     Ok(settings)

@@ -17,7 +17,9 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Option<Template>, Unreadable> {
             | Fact::Recipient(..)
             | Fact::Subscription(..)
             | Fact::Settings(..)
-            | Fact::Broadcast(..) => {}
+            | Fact::Broadcast(..)
+            | Fact::Source(..)
+            | Fact::Hook(..) => {}
         }
     }
     Ok((!template.versions.is_empty()).then_some(template))

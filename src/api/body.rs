@@ -150,7 +150,7 @@ impl<S> OptionalBody<S> {
     }
 }
 
-async fn read(request: &Request, body: &mut RequestBody, limit: usize) -> Result<Vec<u8>, Problem> {
+pub async fn read(request: &Request, body: &mut RequestBody, limit: usize) -> Result<Vec<u8>, Problem> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
     if !content_type.is_some_and(Json::<Value>::check_content_type) {
         return Err(Problem::new(Kind::UnsupportedMediaType, "send the body as application/json"));

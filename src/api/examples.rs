@@ -11,6 +11,7 @@ pub fn parameter(name: &str) -> Option<Value> {
         "key" => Some(json!("invoice.ready")),
         "topic" => Some(json!("releases")),
         "channel" => Some(json!("webhook")),
+        "source" => Some(json!("github")),
         _ => None,
     }
 }
@@ -61,6 +62,21 @@ pub fn body(schema: &str) -> Option<Value> {
             "timeout": "10s",
             "rate": {"per_second": 50}
         })),
+        "PutSource" => Some(json!({
+            "scheme": "github",
+            "secrets": ["It's a Secret to Everybody"],
+            "mapping": {
+                "when": "headers['x-github-event'] == 'issues' && payload.action == 'assigned'",
+                "user_id": "payload.assignee.login",
+                "title": "payload.repository.full_name + ' #' + string(payload.issue.number)",
+                "body": "payload.issue.title",
+                "action_url": "payload.issue.html_url",
+                "category": "'issues'"
+            },
+            "requests_per_second": 50,
+            "burst": 100
+        })),
+        "PreviewHook" => Some(json!({"headers": {"X-GitHub-Event": "issues"}, "payload": hook()})),
         _ => None,
     }
 }
@@ -97,5 +113,19 @@ fn reminder() -> Value {
         "user_id": "bob",
         "content": {"title": "Stand-up in five minutes", "body": "Room 3."},
         "expires_at": "2099-01-01T09:00:00Z"
+    })
+}
+
+/// What GitHub might send, cut to what a mapping looks at.
+pub fn hook() -> Value {
+    json!({
+        "action": "assigned",
+        "assignee": {"login": "alice"},
+        "issue": {
+            "number": 42,
+            "title": "The bell does not ring",
+            "html_url": "https://github.com/example/bell/issues/42"
+        },
+        "repository": {"full_name": "example/bell"}
     })
 }

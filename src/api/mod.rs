@@ -16,6 +16,7 @@ mod events;
 mod examples;
 mod export;
 mod health;
+mod hooks;
 mod inbox;
 mod keys;
 mod live;
@@ -34,6 +35,7 @@ mod recipients;
 mod request;
 pub mod request_id;
 mod scopes;
+mod sources;
 mod templates;
 mod tickets;
 mod topics;
@@ -88,6 +90,8 @@ enum Tag {
     Channels,
     /// One message to many.
     Broadcasts,
+    /// Webhooks that come in, and what is made of them.
+    Hooks,
     /// Ways in for sockets.
     Sockets,
     /// The log.
@@ -113,6 +117,8 @@ type Apis = (
     channels::Channels,
     broadcasts::Broadcasts,
     channels::Trials,
+    sources::Sources,
+    hooks::Hooks,
 );
 
 fn service() -> OpenApiService<Apis, ()> {
@@ -131,6 +137,8 @@ fn service() -> OpenApiService<Apis, ()> {
         channels::Channels,
         broadcasts::Broadcasts,
         channels::Trials,
+        sources::Sources,
+        hooks::Hooks,
     );
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))

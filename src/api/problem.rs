@@ -188,6 +188,11 @@ impl Problem {
         }
     }
 
+    /// The member at fault, and what is wrong; of several the first.
+    pub fn first(&self) -> (&str, &str) {
+        self.errors.first().map_or(("", &self.detail), |error| (&error.pointer, &error.detail))
+    }
+
     fn mishap(&self) -> Mishap {
         Mishap { slug: self.kind.parts().1, denied: self.denied, cause: self.cause.clone() }
     }
@@ -282,9 +287,12 @@ pub async fn answer(error: poem::Error) -> Response {
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         let kind = match denied {
-            Denied::Missing | Denied::UnknownKey | Denied::UnknownTicket | Denied::Token(_) => {
-                Kind::Unauthorized
-            }
+            Denied::Missing
+            | Denied::UnknownKey
+            | Denied::UnknownTicket
+            | Denied::Token(_)
+            | Denied::UnknownSignature
+            | Denied::StaleSignature => Kind::Unauthorized,
             Denied::Unavailable(_) => Kind::Unavailable,
             Denied::RateLimited => Kind::RateLimited,
             Denied::ServiceOnly | Denied::Scope(_) | Denied::RootOnly | Denied::AnotherUser => {
@@ -316,6 +324,7 @@ impl From<CommandError> for Problem {
                 Self::new(Kind::NotFound, error.to_string())
             }
             CommandError::BroadcastRefused(refusal) => refusal.into(),
+            CommandError::SourceRefused(refusal) => refusal.into(),
             CommandError::Conflict => Self::new(Kind::Conflict, error.to_string()),
             CommandError::KeyReused => Self::at(Kind::KeyReused, "Idempotency-Key", error.to_string()),
             CommandError::Append(append) => append.into(),

@@ -9,6 +9,11 @@ use super::credentials::ROOT;
 pub fn name(operation: &mut Value, schemes: &Value) {
     let named = operation["security"].as_array().into_iter().flatten().filter_map(Value::as_object);
     let named: Vec<String> = named.flat_map(|alternative| alternative.keys().cloned()).collect();
+    if named.is_empty() {
+        // OpenAPI 3.0: an empty list is how an operation says that it needs no credentials.
+        operation["security"] = json!([]);
+        return;
+    }
     let (schemes, scopes): (Vec<_>, Vec<_>) = named.into_iter().partition(|name| schemes.get(name).is_some());
     let users = schemes.iter().any(|scheme| scheme == "Bearer");
     let alternatives: Vec<Value> = schemes.iter().map(|scheme| json!({scheme: []})).collect();

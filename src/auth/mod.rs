@@ -17,9 +17,10 @@ pub use token::{LEEWAY_SECONDS, TokenRules, issue};
 use std::sync::Arc;
 
 use sha2::Digest;
+use tidings_domain::source::SourceId;
 use tidings_domain::{Issuer, Tenant, UserId};
 
-use crate::rate_limit::{RateLimits, Standing};
+use crate::rate_limit::{Limit, RateLimits, Standing};
 
 const ROOT_KEY_ID: &str = "root";
 
@@ -42,6 +43,10 @@ pub enum Principal {
     /// The service itself, when the time of something has come. Nobody becomes it by any credentials.
     Timer {
         tenant: Tenant,
+    },
+    /// A source of webhooks, by its signature.
+    Source {
+        source: SourceId,
     },
 }
 
@@ -69,6 +74,13 @@ pub enum Denied {
     RootOnly,
     #[error("a token reaches the inbox of its own user only")]
     AnotherUser,
+    /// Whether there is such a source is not told.
+    #[error("there is no such source, or the request is not signed by it")]
+    UnknownSignature,
+    #[error(
+        "the signature is right, but was not made around now: see the source's tolerance, and the sender's clock"
+    )]
+    StaleSignature,
 }
 
 impl Denied {
@@ -85,6 +97,8 @@ impl Denied {
             Self::Scope(_) => "missing_scope",
             Self::RootOnly => "root_only",
             Self::AnotherUser => "another_user",
+            Self::UnknownSignature => "unknown_signature",
+            Self::StaleSignature => "stale_signature",
         }
     }
 }
@@ -94,12 +108,13 @@ impl Principal {
         match self {
             Self::Service { key } => &key.tenant,
             Self::User { tenant, .. } | Self::Timer { tenant } => tenant,
+            Self::Source { source } => &source.tenant,
         }
     }
 
     pub fn issuer(&self) -> Issuer {
         let user = match self {
-            Self::Service { .. } | Self::Timer { .. } => None,
+            Self::Service { .. } | Self::Timer { .. } | Self::Source { .. } => None,
             Self::User { user, .. } => Some(user.clone()),
         };
         Issuer { tenant: self.tenant().clone(), user }
@@ -110,7 +125,7 @@ impl Principal {
         match self {
             Self::Service { key } => Some(key),
             Self::User { vouched_by, .. } => vouched_by.as_ref(),
-            Self::Timer { .. } => None,
+            Self::Timer { .. } | Self::Source { .. } => None,
         }
     }
 
@@ -125,7 +140,7 @@ impl Principal {
     /// When the token behind it expires, in Unix seconds; nothing else expires by itself.
     pub fn expires_at_unix_seconds(&self) -> Option<i64> {
         match self {
-            Self::Service { .. } | Self::Timer { .. } => None,
+            Self::Service { .. } | Self::Timer { .. } | Self::Source { .. } => None,
             Self::User { expires_at_unix_seconds, .. } => *expires_at_unix_seconds,
         }
     }
@@ -136,6 +151,7 @@ impl Principal {
             Self::Service { key } => format!("key:{}", key.id),
             Self::User { user, .. } => format!("user:{user}"),
             Self::Timer { .. } => "timer".into(),
+            Self::Source { source } => format!("source:{}", source.name),
         }
     }
 
@@ -145,6 +161,7 @@ impl Principal {
             Self::Service { .. } => "service".into(),
             Self::User { user, .. } => format!("user:{user}"),
             Self::Timer { .. } => "timer".into(),
+            Self::Source { source } => format!("source:{}", source.name),
         }
     }
 
@@ -152,7 +169,9 @@ impl Principal {
     pub fn require_root(&self) -> Result<(), Denied> {
         match self {
             Self::Service { key } if &*key.id == ROOT_KEY_ID => Ok(()),
-            Self::Service { .. } | Self::User { .. } | Self::Timer { .. } => Err(Denied::RootOnly),
+            Self::Service { .. } | Self::User { .. } | Self::Timer { .. } | Self::Source { .. } => {
+                Err(Denied::RootOnly)
+            }
         }
     }
 
@@ -162,7 +181,7 @@ impl Principal {
             Self::Service { key } if key.scopes.allow(scope) => Ok(()),
             Self::Service { .. } => Err(Denied::Scope(scope)),
             Self::User { .. } if matches!(scope, Scope::InboxRead | Scope::InboxWrite) => Ok(()),
-            Self::User { .. } | Self::Timer { .. } => Err(Denied::ServiceOnly),
+            Self::User { .. } | Self::Timer { .. } | Self::Source { .. } => Err(Denied::ServiceOnly),
         }
     }
 
@@ -171,7 +190,7 @@ impl Principal {
         match self {
             Self::Service { .. } => Ok(()),
             Self::User { user, .. } if user == wanted => Ok(()),
-            Self::User { .. } | Self::Timer { .. } => Err(Denied::AnotherUser),
+            Self::User { .. } | Self::Timer { .. } | Self::Source { .. } => Err(Denied::AnotherUser),
         }
     }
 }
@@ -200,8 +219,13 @@ impl Authenticator {
     pub async fn count(&self, principal: &Principal) -> Option<Standing> {
         match principal {
             Principal::Service { key } => Some(self.limits.take(&key.id, key.limit.as_ref()?).await),
-            Principal::User { .. } | Principal::Timer { .. } => None,
+            Principal::User { .. } | Principal::Timer { .. } | Principal::Source { .. } => None,
         }
+    }
+
+    /// Counts a hook of a source that has a limit.
+    pub async fn count_hook(&self, source: &SourceId, limit: &Limit) -> Standing {
+        self.limits.take(&source.to_string(), limit).await
     }
 
     /// The API key wins where both are shown.

@@ -1,4 +1,4 @@
-//! Changes of what a tenant has one of under a name: a recipient, a template, its settings.
+//! Changes of what a tenant has one of under a name: a recipient, a template, its settings, a source.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -8,6 +8,7 @@ use cqrs_es::Aggregate;
 use serde_json::json;
 use tidings_domain::recipient::{self, Recipient};
 use tidings_domain::settings::{self, Settings};
+use tidings_domain::source::{self, Source, SourceId};
 use tidings_domain::template::{self, Template};
 use tidings_domain::{RecipientId, SettingsId, TemplateId};
 use tokio::time::Instant;
@@ -65,6 +66,21 @@ impl Commands {
         let command = settings::Command { tenant: id.tenant.clone(), action };
         let refused = CommandError::SettingsRefused;
         let result = self.change::<Settings>(&self.settings, context, id, &command, refused).await;
+        self.metrics.count(&command.action, result.as_ref().map(|changed| changed.replayed));
+        result
+    }
+
+    /// Configures or removes one of the tenant's sources of webhooks.
+    pub async fn change_source(
+        &self,
+        context: &Context,
+        id: &SourceId,
+        action: source::Action,
+    ) -> Result<Changed, CommandError> {
+        let SourceId { tenant, name } = id.clone();
+        let command = source::Command { tenant, name, action };
+        let refused = CommandError::SourceRefused;
+        let result = self.change::<Source>(&self.sources, context, id, &command, refused).await;
         self.metrics.count(&command.action, result.as_ref().map(|changed| changed.replayed));
         result
     }

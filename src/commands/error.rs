@@ -2,7 +2,7 @@
 
 use cqrs_es::AggregateError;
 use tidings_domain::notification::{self, Action};
-use tidings_domain::{broadcast, settings, template};
+use tidings_domain::{broadcast, settings, source, template};
 use tidings_projections::log::codec::CodecError;
 use tidings_projections::log::{Outage, ReadError};
 use time::OffsetDateTime;
@@ -22,6 +22,8 @@ pub enum CommandError {
     SettingsRefused(settings::Error),
     #[error(transparent)]
     BroadcastRefused(broadcast::Error),
+    #[error(transparent)]
+    SourceRefused(source::Error),
     /// Others kept changing the aggregate until the deadline.
     #[error("other commands kept changing the notification; nothing was done")]
     Conflict,

@@ -7,7 +7,7 @@ use cqrs_es::persist::SerializedEvent;
 use cqrs_es::{Aggregate, DomainEvent};
 use futures_util::future::{join_all, maybe_done};
 use futures_util::poll;
-use serde_json::json;
+use serde_json::{Value, json};
 use tidings_domain::NotificationId;
 use tidings_domain::notification::{Action, Command, Notification};
 use tidings_projections::log::Fact;
@@ -249,11 +249,38 @@ impl Commands {
         let append = self.tracing.child(context.trace, "append");
         let (command_id, epoch) = (clock::new_uuid(), self.log.epoch());
         let metadata = json!(context.metadata(command_id, append.as_ref()));
+        let events = self.seal(context, item, loaded, events, &metadata).await?;
+        let job = Job { command_id, epoch, events, record: None, deadline };
+        Ok(Prepared { job, append })
+    }
+
+    /// Decides on a notification that is to be, as part of a job with these metadata.
+    pub(super) async fn beginning(
+        &self,
+        context: &Context,
+        item: &Item,
+        metadata: &Value,
+    ) -> Result<Vec<JobEvent>, CommandError> {
+        check_time(&item.action, clock::now())?;
+        let unborn = Loaded::default();
+        let command = Command { issuer: context.principal.issuer(), action: item.action.clone() };
+        let events = unborn.state.decide(&command).map_err(CommandError::Refused)?;
+        self.seal(context, item, &unborn, &events, metadata).await
+    }
+
+    async fn seal(
+        &self,
+        context: &Context,
+        item: &Item,
+        loaded: &Loaded,
+        events: &[<Notification as Aggregate>::Event],
+        metadata: &Value,
+    ) -> Result<Vec<JobEvent>, CommandError> {
         let recipient = match &item.action {
             Action::Create(create) => Some(create.user.as_str()),
             _ => loaded.recipient.as_deref(),
         };
-        let mut prepared = Vec::with_capacity(events.len());
+        let mut sealed = Vec::with_capacity(events.len());
         for (sequence, event) in (loaded.sequence + 1..).zip(events) {
             let serialized = SerializedEvent {
                 aggregate_id: item.id.to_string(),
@@ -267,11 +294,9 @@ impl Commands {
             let codec = self.reader.codec();
             let fact = Fact::Notification(item.id, event.clone());
             let tenant = context.principal.tenant().as_str();
-            let event = JobEvent::prepare(codec, &serialized, fact, tenant, recipient).await;
-            prepared.push(event?);
+            sealed.push(JobEvent::prepare(codec, &serialized, fact, tenant, recipient).await?);
         }
-        let job = Job { command_id, epoch, events: prepared, record: None, deadline };
-        Ok(Prepared { job, append })
+        Ok(sealed)
     }
 }
 

@@ -7,6 +7,7 @@ mod broadcasts;
 mod bulk;
 mod changes;
 mod error;
+mod hooks;
 mod idempotency;
 mod locks;
 mod many;
@@ -17,6 +18,7 @@ mod tests;
 pub use bulk::{BulkDone, BulkKind, BulkMark};
 pub use changes::Changed;
 pub use error::{CommandError, PAST};
+pub use hooks::{Hooked, Verdict};
 pub use idempotency::Idempotency;
 pub use many::Item;
 
@@ -31,6 +33,7 @@ use tidings_domain::broadcast::Broadcast;
 use tidings_domain::notification::{Action, Command, Create, Notification};
 use tidings_domain::recipient::Recipient;
 use tidings_domain::settings::Settings;
+use tidings_domain::source::Source;
 use tidings_domain::subscription::Subscription;
 use tidings_domain::template::Template;
 use tidings_domain::{NotificationId, upcast};
@@ -96,6 +99,7 @@ pub struct Commands {
     notifications: Framework<Notification>,
     recipients: Framework<Recipient>,
     templates: Framework<Template>,
+    sources: Framework<Source>,
     subscriptions: Framework<Subscription>,
     settings: Framework<Settings>,
     broadcasts: Framework<Broadcast>,
@@ -146,6 +150,7 @@ impl Commands {
             notifications: framework(repository()),
             recipients: framework(repository()),
             templates: framework(repository()),
+            sources: framework(repository()),
             subscriptions: framework(repository()),
             settings: framework(repository()),
             broadcasts: framework(repository()),

@@ -6,8 +6,10 @@
 //! is as old as the feed at most. A version of a template never changes, and stays.
 
 mod shelf;
+mod source;
 mod template;
 
+pub use source::KnownSource;
 pub use template::Standing;
 
 use std::str::FromStr;
@@ -17,6 +19,7 @@ use cqrs_es::Aggregate;
 use sqlx::PgPool;
 use tidings_domain::recipient::Recipient;
 use tidings_domain::settings::Settings;
+use tidings_domain::source::SourceId;
 use tidings_domain::{RecipientId, SettingsId, TemplateId, Tenant, UserId};
 use tidings_projections::log::{ReadError, Reader, Recorded};
 use tidings_projections::{recipient, settings};
@@ -35,6 +38,9 @@ const STANDINGS_MAX: usize = 10_000;
 /// Bytes of the sources of compiled versions, which take several times as much.
 const SOURCES_BYTES_MAX: usize = 16 << 20;
 
+/// Sources of webhooks that are remembered.
+const HOOK_SOURCES_MAX: usize = 1_000;
+
 #[derive(Clone)]
 pub struct Directory {
     inner: Arc<Inner>,
@@ -48,6 +54,8 @@ struct Inner {
     standings: Shelf<String, Option<Standing>>,
     /// `None` of one that is not sound.
     versions: Shelf<(String, u32), Option<Arc<Compiled>>>,
+    /// `None` where there is none.
+    sources: Shelf<String, Option<Arc<KnownSource>>>,
     /// Held while a template is read and compiled: who waits finds it there.
     compiling: tokio::sync::Mutex<()>,
 }
@@ -61,6 +69,7 @@ impl Directory {
             settings: Shelf::new(SETTINGS_BYTES_MAX),
             standings: Shelf::new(STANDINGS_MAX),
             versions: Shelf::new(SOURCES_BYTES_MAX),
+            sources: Shelf::new(HOOK_SOURCES_MAX),
             compiling: tokio::sync::Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -103,6 +112,8 @@ impl Directory {
             self.inner.settings.forget(&aggregate_id.to_owned());
         } else if TemplateId::from_str(aggregate_id).is_ok() {
             self.inner.standings.forget(&aggregate_id.to_owned());
+        } else if SourceId::from_str(aggregate_id).is_ok() {
+            self.inner.sources.forget(&aggregate_id.to_owned());
         }
     }
 
@@ -112,6 +123,7 @@ impl Directory {
         self.inner.settings.clear();
         self.inner.standings.clear();
         self.inner.versions.clear();
+        self.inner.sources.clear();
     }
 
     async fn events(&self, aggregate_type: &str, id: &str) -> Result<Vec<Arc<Recorded>>, ReadError> {

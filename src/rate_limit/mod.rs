@@ -47,6 +47,10 @@ impl Limit {
         Self { rate, bucket: Mutex::new(Local { bucket: Bucket::full(rate, 0), since: Instant::now() }) }
     }
 
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
     fn take(&self) -> Standing {
         let mut local = self.local();
         let now_us = local.now_us();

@@ -183,6 +183,7 @@ async fn from_outside_all_is_reached_that_is_not_for_operators() {
         "/v1/broadcasts",
         "/v1/notifications",
         "/v1/channels",
+        "/v1/sources",
         "/v1/templates",
         "/health/live",
         "/health/ready",

@@ -28,6 +28,7 @@ mod first_minute;
 mod full_disk;
 mod generated_clients;
 mod histories;
+mod hooks;
 mod idempotency;
 mod inbox;
 mod jwks;

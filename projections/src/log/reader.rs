@@ -13,6 +13,7 @@ use tidings_domain::broadcast::Broadcast;
 use tidings_domain::notification::Notification;
 use tidings_domain::recipient::Recipient;
 use tidings_domain::settings::Settings;
+use tidings_domain::source::{Hook, Source};
 use tidings_domain::subscription::Subscription;
 use tidings_domain::template::Template;
 use tidings_domain::{DecodeError, SECRET_MEMBER, upcast};
@@ -236,6 +237,30 @@ impl Reader {
         self.decode_all(rows).await
     }
 
+    /// The events of aggregates of a type whose id begins with `prefix` and lies below `before`, the greatest id first.
+    pub async fn backwards(
+        &self,
+        executor: impl PgExecutor<'_>,
+        aggregate_type: &str,
+        (prefix, before): (&str, Option<&str>),
+        limit: i64,
+    ) -> Result<Vec<Arc<Recorded>>, ReadError> {
+        let end = format!("{prefix}{}", char::MAX);
+        let rows: Vec<EventRow> = sqlx::query_as(
+            "SELECT position, recorded_at, tenant, recipient, aggregate_type, aggregate_id, sequence,
+                    event_type, event_version, payload, metadata, pg_column_size(payload) AS stored_bytes
+               FROM events WHERE aggregate_type = $1 AND aggregate_id > $2 AND aggregate_id < $3
+              ORDER BY aggregate_id DESC, sequence DESC LIMIT $4",
+        )
+        .bind(aggregate_type)
+        .bind(prefix)
+        .bind(before.unwrap_or(&end))
+        .bind(limit)
+        .fetch_all(executor)
+        .await?;
+        self.decode_all(rows).await
+    }
+
     async fn decode_all(&self, rows: Vec<EventRow>) -> Result<Vec<Arc<Recorded>>, ReadError> {
         self.codec.keys().fetch(rows.iter().filter_map(|row| Codec::key_of(&row.payload)).collect()).await?;
         let mut events = Vec::with_capacity(rows.len());
@@ -351,6 +376,8 @@ fn aggregate_type_of(id: &str) -> Option<&'static str> {
         "sub" => Some(Subscription::TYPE),
         "set" => Some(Settings::TYPE),
         "brd" => Some(Broadcast::TYPE),
+        "src" => Some(Source::TYPE),
+        "hok" => Some(Hook::TYPE),
         _ => None,
     }
 }

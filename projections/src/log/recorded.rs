@@ -9,6 +9,7 @@ use tidings_domain::broadcast::{self, Broadcast};
 use tidings_domain::notification::{self, Notification};
 use tidings_domain::recipient::{self, Recipient};
 use tidings_domain::settings::{self, Settings};
+use tidings_domain::source::{self, Hook, HookId, Source, SourceId};
 use tidings_domain::subscription::{self, Subscription};
 use tidings_domain::template::{self, Template};
 use tidings_domain::{
@@ -48,6 +49,8 @@ pub enum Fact {
     Subscription(SubscriptionId, subscription::Event),
     Settings(SettingsId, settings::Event),
     Broadcast(BroadcastId, broadcast::Event),
+    Source(SourceId, source::Event),
+    Hook(HookId, Hook),
     /// What is stored cannot be read: a broken seal, a payload that is not what its version says.
     Unreadable(String),
 }
@@ -87,6 +90,12 @@ impl Fact {
         } else if aggregate_type == Broadcast::TYPE {
             let id = aggregate_id.parse().map_err(unknown)?;
             Ok(Self::Broadcast(id, Stored::decode(event_type, event_version, payload)?))
+        } else if aggregate_type == Source::TYPE {
+            let id = aggregate_id.parse().map_err(unknown)?;
+            Ok(Self::Source(id, Stored::decode(event_type, event_version, payload)?))
+        } else if aggregate_type == Hook::TYPE {
+            let id = aggregate_id.parse().map_err(unknown)?;
+            Ok(Self::Hook(id, Stored::decode(event_type, event_version, payload)?))
         } else {
             Err(DecodeError::unknown(event_type, event_version))
         }
@@ -125,7 +134,9 @@ impl Recorded {
             | Fact::Template(..)
             | Fact::Subscription(..)
             | Fact::Settings(..)
-            | Fact::Broadcast(..) => Ok(None),
+            | Fact::Broadcast(..)
+            | Fact::Source(..)
+            | Fact::Hook(..) => Ok(None),
             Fact::Unreadable(why) => Err(Unreadable { position: self.position, why: why.clone() }),
         }
     }

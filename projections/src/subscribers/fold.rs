@@ -71,7 +71,12 @@ impl Rows {
             Fact::Unreadable(why) => {
                 return Err(Unreadable { position: event.position, why: why.clone() }.into());
             }
-            Fact::Notification(..) | Fact::Recipient(..) | Fact::Template(..) | Fact::Settings(..) => {}
+            Fact::Notification(..)
+            | Fact::Recipient(..)
+            | Fact::Template(..)
+            | Fact::Settings(..)
+            | Fact::Source(..)
+            | Fact::Hook(..) => {}
         }
         Ok(())
     }

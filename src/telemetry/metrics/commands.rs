@@ -1,7 +1,7 @@
 //! What became of commands.
 
 use prometheus::{IntCounter, Registry};
-use tidings_domain::{broadcast, notification, recipient, settings, subscription, template};
+use tidings_domain::{broadcast, notification, recipient, settings, source, subscription, template};
 
 use super::{Each, Label, counters};
 use crate::commands::CommandError;
@@ -38,6 +38,8 @@ pub enum Order {
     RecordFanOut,
     CancelBroadcast,
     DisableAddress,
+    ConfigureSource,
+    RemoveSource,
 }
 
 impl Label for Order {
@@ -71,6 +73,8 @@ impl Label for Order {
         Self::RecordFanOut,
         Self::CancelBroadcast,
         Self::DisableAddress,
+        Self::ConfigureSource,
+        Self::RemoveSource,
     ];
 
     fn number(self) -> usize {
@@ -107,6 +111,8 @@ impl Label for Order {
             Self::RecordFanOut => "record_fan_out",
             Self::CancelBroadcast => "cancel_broadcast",
             Self::DisableAddress => "disable_address",
+            Self::ConfigureSource => "configure_source",
+            Self::RemoveSource => "remove_source",
         }
     }
 }
@@ -182,6 +188,15 @@ impl From<&broadcast::Action> for Order {
     }
 }
 
+impl From<&source::Action> for Order {
+    fn from(action: &source::Action) -> Self {
+        match action {
+            source::Action::Configure { .. } => Self::ConfigureSource,
+            source::Action::Remove => Self::RemoveSource,
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Outcome {
     Done,
@@ -235,6 +250,7 @@ impl From<&CommandError> for Outcome {
             | CommandError::TemplateRefused(_)
             | CommandError::SettingsRefused(_)
             | CommandError::BroadcastRefused(_)
+            | CommandError::SourceRefused(_)
             | CommandError::Past { .. } => Self::Refused,
             CommandError::Conflict | CommandError::Append(AppendError::Conflict) => Self::Conflict,
             CommandError::KeyReused => Self::KeyReused,

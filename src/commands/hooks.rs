@@ -1,0 +1,128 @@
+//! What a webhook leads to: its notifications, what became of it, and the record that its repetitions are answered from, in
+//! one job. So it has one effect, whenever it comes again and whatever ends in between.
+
+use cqrs_es::DomainEvent;
+use cqrs_es::persist::SerializedEvent;
+use serde_json::{Value, json};
+use tidings_domain::NotificationId;
+use tidings_domain::notification::{Action, Create};
+use tidings_domain::source::{Fault, Hook, HookId, SourceId};
+use tidings_projections::log::Fact;
+use tokio::time::Instant;
+
+use super::{CONFLICT_PAUSE, CommandError, Commands, Context, DEADLINE, Item};
+use crate::clock;
+use crate::log::{Answer, AppendError, Appended, Job, JobEvent, Lane};
+
+/// What the source's mapping made of a hook.
+pub enum Verdict {
+    Accepted(Vec<Create>),
+    Ignored,
+    Failed(Fault),
+}
+
+/// What a hook led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hooked {
+    pub notifications: Vec<NotificationId>,
+    /// Everything it did is at or before this position.
+    pub position: i64,
+    /// Answered from the record of an earlier delivery with the same id.
+    pub replayed: bool,
+}
+
+impl Commands {
+    /// What an earlier delivery with this id led to. One that failed or was ignored led to nothing: it may come again.
+    pub async fn hooked(&self, context: &Context) -> Result<Option<Hooked>, CommandError> {
+        self.first_answer(context).await?.map(|answer| repeated(context, &answer)).transpose()
+    }
+
+    /// Records what became of a hook, with all that follows.
+    pub async fn take_hook(
+        &self,
+        context: &Context,
+        (source, delivery_id): (&SourceId, &str),
+        verdict: Verdict,
+    ) -> Result<Hooked, CommandError> {
+        let creates = if let Verdict::Accepted(creates) = &verdict { creates.as_slice() } else { &[] };
+        let item = |create: &Create| Item {
+            id: NotificationId::new(clock::new_uuid()),
+            action: Action::Create(Box::new(create.clone())),
+            part: 0,
+        };
+        let items: Vec<Item> = creates.iter().map(item).collect();
+        let notifications: Vec<NotificationId> = items.iter().map(|item| item.id).collect();
+        let (tenant, name) = (source.tenant.clone(), source.name.clone());
+        let delivery_id = delivery_id.to_owned();
+        let hook = match verdict {
+            Verdict::Accepted(_) => {
+                let notifications = notifications.clone();
+                Hook::Accepted { tenant, source: name, delivery_id, notifications }
+            }
+            Verdict::Ignored => Hook::Ignored { tenant, source: name, delivery_id },
+            Verdict::Failed(reason) => Hook::Failed { tenant, source: name, delivery_id, reason },
+        };
+        let id = HookId { source: source.clone(), uuid: clock::new_uuid() };
+        let result = self.append_hook(context, (id, hook), &items).await;
+        for item in &items {
+            self.metrics.count(&item.action, result.as_ref().map(|hooked| hooked.replayed));
+        }
+        result.map(|hooked| if hooked.replayed { hooked } else { Hooked { notifications, ..hooked } })
+    }
+
+    /// The ids of notifications are the caller's to add, unless it came before.
+    async fn append_hook(
+        &self,
+        context: &Context,
+        (id, hook): (HookId, Hook),
+        items: &[Item],
+    ) -> Result<Hooked, CommandError> {
+        let deadline = Instant::now() + DEADLINE;
+        let lane = if items.len() > 1 { Lane::Bulk } else { Lane::Single };
+        while Instant::now() < deadline {
+            let (command_id, epoch) = (clock::new_uuid(), self.log.epoch());
+            let metadata = json!(context.metadata(command_id, None));
+            let mut events = Vec::with_capacity(items.len() + 1);
+            for item in items {
+                events.extend(self.beginning(context, item, &metadata).await?);
+            }
+            events.push(self.hook_event(&id, &hook, &metadata).await?);
+            let ids: Vec<NotificationId> = items.iter().map(|item| item.id).collect();
+            // What came to nothing may come again.
+            let key = context.idempotency.as_ref().filter(|_| !items.is_empty());
+            let record = key.map(|key| key.record(&context.principal, 0, 201, json!({ "ids": ids })));
+            match self.log.append(Job { command_id, epoch, events, record, deadline }, lane).await {
+                Ok(Appended::Stored { position }) => {
+                    return Ok(Hooked { notifications: Vec::new(), position, replayed: false });
+                }
+                Ok(Appended::Replayed(answer)) => return repeated(context, &answer),
+                // All ids are new: a new epoch began meanwhile.
+                Err(AppendError::Conflict) => tokio::time::sleep(CONFLICT_PAUSE).await,
+                Err(error) => return Err(CommandError::Append(error)),
+            }
+        }
+        Err(CommandError::Conflict)
+    }
+
+    async fn hook_event(&self, id: &HookId, hook: &Hook, metadata: &Value) -> Result<JobEvent, CommandError> {
+        let serialized = SerializedEvent {
+            aggregate_id: id.to_string(),
+            sequence: 1,
+            aggregate_type: Hook::TYPE.into(),
+            event_type: hook.event_type(),
+            event_version: hook.event_version(),
+            payload: json!(hook),
+            metadata: metadata.clone(),
+        };
+        let fact = Fact::Hook(id.clone(), hook.clone());
+        let tenant = id.source.tenant.as_str();
+        Ok(JobEvent::prepare(self.reader.codec(), &serialized, fact, tenant, None).await?)
+    }
+}
+
+fn repeated(context: &Context, answer: &Answer) -> Result<Hooked, CommandError> {
+    context.check(answer)?;
+    let notifications = serde_json::from_value(answer.result["ids"].clone());
+    let damaged = |error| CommandError::Fault(format!("a stored answer is damaged: {error}"));
+    Ok(Hooked { notifications: notifications.map_err(damaged)?, position: answer.position, replayed: true })
+}
