@@ -5,10 +5,11 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tidings_domain::{Tenant, UserId};
-use tidings_projections::inbox::{self, ReplayError};
+use tidings_projections::inbox::{self, ReplayError, Unsaid};
 use tidings_projections::log::{Cursor, CursorError, Reader, position_at};
 use time::{Duration, OffsetDateTime};
 
+use crate::directory::Directory;
 use crate::instant;
 use crate::log::History;
 
@@ -61,11 +62,17 @@ pub async fn inbox(
 ) -> Result<Value, ReplayError> {
     let owner = (tenant.as_str(), user.as_str());
     let replayed = inbox::inbox_at(pool, reader, owner, position).await?;
-    let item = |item: &inbox::Item| {
+    let directory = Directory::new(pool.clone(), reader.clone());
+    let reading = directory.reading_at(tenant, user, position).await?;
+    let mut items: Vec<Value> = Vec::with_capacity(replayed.items.len());
+    for item in &replayed.items {
         let item = item.to_json(history.cursor(item.state.position));
-        serde_json::from_str(&item).expect("an item is written as JSON")
-    };
-    let items: Vec<Value> = replayed.items.iter().map(item).collect();
+        let item = match Unsaid::of(&item) {
+            Some(unsaid) => unsaid.say(&directory.words_of(&reading, &unsaid.template).await?),
+            None => item,
+        };
+        items.push(serde_json::from_str(&item).expect("an item is written as JSON"));
+    }
     let (counts, cursor) = (replayed.counts, history.cursor(replayed.position).to_string());
     Ok(json!({"unread": counts.unread, "unseen": counts.unseen, "cursor": cursor, "items": items}))
 }

@@ -1,13 +1,14 @@
 //! Many notifications in one request, each of which succeeds or fails by itself.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tidings_domain::NotificationId;
 use tidings_domain::notification::{Action, Create};
+use tidings_domain::{NotificationId, Tenant};
 use time::OffsetDateTime;
 use tracing::Instrument;
 
@@ -21,6 +22,7 @@ use super::request::{Command, Key};
 use super::wire::CreateNotification;
 use crate::clock;
 use crate::commands::{CommandError, Done, Item};
+use crate::directory::Directory;
 
 const NOTIFICATIONS_MAX: usize = 1_000;
 
@@ -90,25 +92,34 @@ impl Batch {
         }
         let context = command.context(&key);
         let now = clock::now();
-        let parsed: Vec<Result<Create, Problem>> =
-            unparsed.notifications.iter().map(|n| create(n.get(), now)).collect();
+        let Backend { commands, reads, .. } = &*command.backend;
+        let within = (&reads.directory, command.principal().tenant());
+        let mut parsed: Vec<Result<Create, Problem>> = Vec::with_capacity(unparsed.notifications.len());
+        for notification in &unparsed.notifications {
+            parsed.push(create(notification.get(), now, within).await);
+        }
         let items = parsed.iter().zip(1..).filter_map(|(create, part)| {
             let action = Action::Create(Box::new(create.as_ref().ok()?.clone()));
             Some(Item { id: NotificationId::new(clock::new_uuid()), action, part })
         });
         let items: Vec<Item> = items.collect();
         // A client that hangs up must not leave the batch half done.
-        let Backend { commands, reads, .. } = &*command.backend;
         let executor = Arc::clone(commands);
+        let again = context.clone();
         let execution = async move { executor.execute_many(&context, items).await };
         let execution = tokio::spawn(execution.in_current_span());
         let many = execution.await.map_err(|error| Problem::internal(&error))??;
 
+        // What is refused now may have been done before its template changed.
+        let refused = parsed.iter().any(Result::is_err) && many.replayed;
+        let mut earlier =
+            if refused { commands.earlier_of_batch(&again, parsed.len()).await? } else { HashMap::new() };
         let mut done = many.results.into_iter();
-        let outcomes: Vec<Result<Done, Problem>> = parsed
-            .into_iter()
-            .map(|parsed| parsed.and_then(|_| next(&mut done).map_err(Problem::from)))
-            .collect();
+        let outcome = |(parsed, part): (Result<Create, Problem>, i32)| match parsed {
+            Ok(_) => next(&mut done).map_err(Problem::from),
+            Err(problem) => earlier.remove(&part).ok_or(problem),
+        };
+        let outcomes: Vec<Result<Done, Problem>> = parsed.into_iter().zip(1..).map(outcome).collect();
         let last = outcomes.iter().flatten().map(|done| done.position).max();
         let cursor = reads.cursor(last.unwrap_or_else(|| reads.history.head.get()));
         let results = outcomes.into_iter().map(|outcome| result(reads, outcome)).collect();
@@ -116,11 +127,11 @@ impl Batch {
     }
 }
 
-fn create(text: &str, now: OffsetDateTime) -> Result<Create, Problem> {
+async fn create(text: &str, now: OffsetDateTime, within: (&Directory, &Tenant)) -> Result<Create, Problem> {
     if text.len() > SINGLE_BYTES_MAX {
         return Err(Problem::new(Kind::TooLarge, "a notification may have at most 262144 bytes"));
     }
-    parse::<CreateNotification>(text)?.into_command(now)
+    parse::<CreateNotification>(text)?.into_command(now, within).await
 }
 
 fn next(done: &mut impl Iterator<Item = Result<Done, CommandError>>) -> Result<Done, CommandError> {

@@ -17,7 +17,9 @@ use tidings_projections::log::Cursor;
 use tidings_projections::subscribers::{self, Listed};
 
 use super::Tag;
+use super::backend::Backend;
 use super::body::Body;
+use super::content::{ContentBody, TemplateBody};
 use super::credentials::{Caller, NotificationsRead, NotificationsWrite, Service};
 use super::next::Next;
 use super::notifications::CreatedResponse;
@@ -25,7 +27,8 @@ use super::parameter::{Before, Header, Limit, Query};
 use super::problem::{Kind, Problem};
 use super::reads::Reads;
 use super::request::{Command, Key};
-use super::wire::{ContentBody, PlanStepBody, Priority, Receipt, Says};
+use super::wire::{PlanStepBody, Priority, Receipt, Says};
+use crate::directory::Directory;
 
 /// Bytes of a request: 10,000 long names and what they are told.
 const BROADCAST_BYTES_MAX: usize = 4 << 20;
@@ -45,7 +48,10 @@ struct CreateBroadcast {
     /// 1 to 10,000 users; one that is named twice is reached once.
     #[oai(validator(min_items = 1, max_items = 10000))]
     user_ids: Option<Vec<String>>,
-    content: ContentBody,
+    /// What it says; exactly one of `content` and `template`.
+    content: Option<ContentBody>,
+    /// The same in the words of a template.
+    template: Option<TemplateBody>,
     /// A kind of notification, such as `billing`: 1 to 64 characters.
     #[oai(validator(min_length = 1, max_length = 64))]
     category: Option<String>,
@@ -122,10 +128,16 @@ impl Broadcasts {
         #[oai(name = "Idempotency-Key")]
         key: Key,
     ) -> Result<CreatedResponse, Problem> {
-        let request = command.body.parse::<CreateBroadcast>()?.into_request()?;
-        let context = command.context(&key);
-        let requested = command.backend.commands.request_broadcast(&context, request).await?;
-        let cursor = command.backend.reads.cursor(requested.position);
+        let wanted: CreateBroadcast = command.body.parse()?;
+        let (of_template, context) = (wanted.template.is_some(), command.context(&key));
+        let Backend { commands, reads, .. } = &*command.backend;
+        let within = (&reads.directory, command.principal().tenant());
+        let requested = match wanted.into_request(within).await {
+            Ok(request) => commands.request_broadcast(&context, request).await?,
+            Err(problem) if of_template => commands.earlier_broadcast(&context).await?.ok_or(problem)?,
+            Err(problem) => return Err(problem),
+        };
+        let cursor = reads.cursor(requested.position);
         let receipt = Receipt { id: requested.id.to_string(), cursor: cursor.clone() };
         Ok(CreatedResponse::Created(Json(receipt), cursor, requested.replayed.then_some(true)))
     }
@@ -223,7 +235,7 @@ impl From<broadcast::Error> for Problem {
 }
 
 impl CreateBroadcast {
-    fn into_request(self) -> Result<Request, Problem> {
+    async fn into_request(self, within: (&Directory, &Tenant)) -> Result<Request, Problem> {
         let audience = match (self.topic, self.user_ids) {
             (Some(topic), None) => {
                 let topic = Topic::try_from(topic);
@@ -237,6 +249,7 @@ impl CreateBroadcast {
         };
         let says = Says {
             content: self.content,
+            template: self.template,
             category: self.category,
             priority: self.priority,
             plan: self.plan,
@@ -245,7 +258,7 @@ impl CreateBroadcast {
             deliver_at: self.deliver_at,
             expires_at: self.expires_at,
         };
-        Ok(Request { audience, message: says.into_message()? })
+        Ok(Request { audience, message: says.into_message(within).await? })
     }
 }
 

@@ -29,7 +29,7 @@ use super::{Tag, closed, rate_limit, request_id};
 use crate::auth::{Denied, Principal};
 use crate::clock;
 use crate::commands::{Context, Hooked, Idempotency, Verdict};
-use crate::directory::KnownSource;
+use crate::directory::{Directory, KnownSource};
 use crate::hooks::{DELIVERY_ID_CHARS_MAX, Input, Made, Refused, delivery_id, verify};
 use crate::telemetry::traces;
 
@@ -209,7 +209,7 @@ impl Incoming {
                 let pairs = pairs
                     .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
                 let input = Input { payload, headers: shown(pairs), source: id.name.to_string() };
-                make(source, input).await?.verdict
+                make(source, input, (&self.backend.reads.directory, &id.tenant)).await?.verdict
             }
         };
         let fault = if let Verdict::Failed(fault) = &verdict { Some(fault.clone()) } else { None };
@@ -279,7 +279,11 @@ pub struct Making {
     pub bodies: Vec<Value>,
 }
 
-pub async fn make(source: &KnownSource, input: Input) -> Result<Making, Problem> {
+pub async fn make(
+    source: &KnownSource,
+    input: Input,
+    within: (&Directory, &Tenant),
+) -> Result<Making, Problem> {
     let nothing = |verdict| Making { verdict, bodies: Vec::new() };
     let Some(mapping) = source.mapping.clone() else {
         return Ok(nothing(failed("the mapping cannot be read any more: configure the source again")));
@@ -291,27 +295,37 @@ pub async fn make(source: &KnownSource, input: Input) -> Result<Making, Problem>
         Ok(Made::Notifications(bodies)) => bodies,
         Err(fault) => return Ok(nothing(Verdict::Failed(fault))),
     };
-    match creates(&bodies) {
+    match creates(&bodies, within).await? {
         Ok(creates) => Ok(Making { verdict: Verdict::Accepted(creates), bodies }),
         Err(fault) => Ok(nothing(Verdict::Failed(fault))),
     }
 }
 
-/// What is made is held to what a request is.
-fn creates(bodies: &[Value]) -> Result<Vec<Create>, Fault> {
+/// What is made is held to what a request is. The outer error is not the mapping's.
+async fn creates(
+    bodies: &[Value],
+    within: (&Directory, &Tenant),
+) -> Result<Result<Vec<Create>, Fault>, Problem> {
     let (now, mut bytes) = (clock::now(), 0);
-    let create = |body: &Value| {
+    let mut creates = Vec::with_capacity(bodies.len());
+    for body in bodies {
         let text = body.to_string();
         bytes += text.len();
         if text.len() > SINGLE_BYTES_MAX || bytes > MADE_BYTES_MAX {
-            return Err(fault("makes notifications of more than 256 KiB, or 4 MiB together"));
+            return Ok(Err(fault("makes notifications of more than 256 KiB, or 4 MiB together")));
         }
-        // What the parser says of a value may have the value in it.
-        let unfit = |problem: Problem| at(&problem, "is not what a notification may have here");
-        let parsed = parse::<CreateNotification>(&text).map_err(unfit)?;
-        parsed.into_command(now).map_err(|problem| at(&problem, problem.first().1))
-    };
-    bodies.iter().map(create).collect()
+        let parsed = match parse::<CreateNotification>(&text) {
+            Ok(parsed) => parsed,
+            // What the parser says of a value may have the value in it.
+            Err(problem) => return Ok(Err(at(&problem, "is not what a notification may have here"))),
+        };
+        match parsed.into_command(now, within).await {
+            Ok(create) => creates.push(create),
+            Err(problem) if problem.status().is_server_error() => return Err(problem),
+            Err(problem) => return Ok(Err(at(&problem, problem.first().1))),
+        }
+    }
+    Ok(Ok(creates))
 }
 
 /// The member of the mapping that made the member at fault.

@@ -6,7 +6,7 @@ use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseFromParameter, Type};
 use poem_openapi::{Enum, Object, OpenApi};
 use tidings_domain::notification::Category;
-use tidings_projections::inbox::{self, Page, PageQuery, Shown};
+use tidings_projections::inbox::{self, Fixed, Page, PageQuery, Shown};
 use tidings_projections::log::Cursor;
 
 use super::Tag;
@@ -17,6 +17,7 @@ use super::problem::{Kind, Problem};
 use super::reads::{Reads, parse_user};
 use super::wire::InboxItem;
 use crate::auth::Scope;
+use crate::directory::Reading;
 use crate::replay::Moment;
 
 const LIMIT_DEFAULT: i64 = 20;
@@ -150,6 +151,7 @@ impl Inbox {
             limit: limit.0.map_or(LIMIT_DEFAULT, |limit| limit.0),
         };
         let owner = (caller.principal.tenant().as_str(), user.as_str());
+        let mut reader = Reading::Now { tenant: caller.principal.tenant(), user: &user };
         let page = match at.0 {
             None => {
                 reads.wait_for(min_cursor.0).await?;
@@ -158,10 +160,11 @@ impl Inbox {
             Some(at) => {
                 caller.principal.require(Scope::EventsRead)?;
                 let position = at.position(&reads.pool, &reads.history).await??;
+                reader = reads.directory.reading_at(caller.principal.tenant(), &user, position).await?;
                 inbox::inbox_at(&reads.pool, &reads.reader, owner, position).await?.page(&query)
             }
         };
-        Ok(Json(wire_page(reads, page)?))
+        Ok(Json(wire_page(reads, &reader, page).await?))
     }
 
     /// Read the counts of an inbox
@@ -189,11 +192,19 @@ impl Inbox {
     }
 }
 
-fn wire_page(reads: &Reads, page: Page) -> Result<InboxPage, Problem> {
-    let item = |item: &inbox::Item| InboxItem::new(item, reads.history.cursor(item.state.position));
-    let items: Result<Vec<InboxItem>, _> = page.items.iter().map(item).collect();
+async fn wire_page(reads: &Reads, reader: &Reading<'_>, page: Page) -> Result<InboxPage, Problem> {
+    let mut items = Vec::with_capacity(page.items.len());
+    for item in &page.items {
+        let fixed: Fixed =
+            serde_json::from_str(&item.state.content).map_err(|error| Problem::internal(&error))?;
+        let words = match &fixed.template {
+            Some(template) => Some(reads.directory.words_of(reader, template).await?),
+            None => None,
+        };
+        items.push(InboxItem::new(item, fixed, words, reads.history.cursor(item.state.position)));
+    }
     Ok(InboxPage {
-        items: items.map_err(|error| Problem::internal(&error))?,
+        items,
         next: Next(page.next.map(Before::next)),
         unread: page.counts.unread,
         unseen: page.counts.unseen,

@@ -9,6 +9,7 @@ mod broadcasts;
 mod bulk_marks;
 mod channels;
 mod closed;
+mod content;
 mod credentials;
 mod document;
 mod duration;

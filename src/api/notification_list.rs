@@ -7,8 +7,8 @@ use cqrs_es::Aggregate;
 use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseFromParameter, Type};
 use poem_openapi::{Enum, Object};
-use tidings_domain::notification::Notification as Aggregated;
-use tidings_domain::{NotificationId, Tenant};
+use tidings_domain::notification::{Content, Notification as Aggregated, Words};
+use tidings_domain::{NotificationId, RecipientId, Tenant};
 use tidings_projections::delivery::{self, Life, ListQuery, Listed};
 use tidings_projections::log::Recorded;
 use tidings_projections::notification::Overview;
@@ -18,6 +18,7 @@ use super::parameter::{Before, Parameter};
 use super::problem::{Kind, Problem};
 use super::reads::Reads;
 use super::wire::Notification;
+use crate::render::Part;
 
 /// Where a notification stands.
 #[derive(Clone, Copy, Debug, Enum)]
@@ -83,11 +84,33 @@ async fn notifications(reads: &Reads, listed: &Listed) -> Result<Vec<Notificatio
     for event in reads.reader.of_aggregates(&reads.pool, Aggregated::TYPE, &ids).await? {
         events.entry(event.aggregate_id.clone()).or_default().push(event);
     }
-    let mut notifications = Vec::with_capacity(ids.len());
+    let mut overviews = Vec::with_capacity(ids.len());
     for id in &ids {
         let own = events.get(id).map(Vec::as_slice).unwrap_or_default();
-        let overview = Overview::fold(own).map_err(|error| Problem::internal(&error))?;
-        notifications.extend(overview.map(|o| Notification::new(&o, reads.history.cursor(o.position))));
+        overviews.extend(Overview::fold(own).map_err(|error| Problem::internal(&error))?);
+    }
+    let readers = overviews.iter().filter(|overview| is_of_template(overview)).map(recipient);
+    reads.directory.meet(readers).await?;
+    let mut notifications = Vec::with_capacity(ids.len());
+    for overview in &overviews {
+        let (words, cursor) = (words(reads, overview).await?, reads.history.cursor(overview.position));
+        notifications.push(Notification::new(overview, words, cursor));
     }
     Ok(notifications)
+}
+
+fn is_of_template(overview: &Overview) -> bool {
+    matches!(overview.created.content, Some(Content::Template { .. }))
+}
+
+fn recipient(overview: &Overview) -> RecipientId {
+    RecipientId { tenant: overview.created.tenant.clone(), user: overview.user.clone() }
+}
+
+/// As its user reads it now; nothing is left of what was forgotten.
+pub async fn words(reads: &Reads, overview: &Overview) -> Result<Words, Problem> {
+    match &overview.created.content {
+        Some(content) => Ok(reads.directory.words(&recipient(overview), content, &Part::IN_APP).await?.words),
+        None => Ok(Words::default()),
+    }
 }

@@ -119,9 +119,15 @@ impl Notifications {
         #[oai(name = "Idempotency-Key")]
         key: Key,
     ) -> Result<CreatedResponse, Problem> {
-        let create = command.body.parse::<CreateNotification>()?.into_command(clock::now())?;
-        let context = command.context(&key);
-        let done = command.backend.commands.create(&context, create).await?;
+        let wanted: CreateNotification = command.body.parse()?;
+        let (of_template, context) = (wanted.is_of_template(), command.context(&key));
+        let Backend { commands, reads, .. } = &*command.backend;
+        let within = (&reads.directory, command.principal().tenant());
+        let done = match wanted.into_command(clock::now(), within).await {
+            Ok(create) => commands.create(&context, create).await?,
+            Err(problem) if of_template => commands.earlier(&context).await?.ok_or(problem)?,
+            Err(problem) => return Err(problem),
+        };
         let (receipt, cursor, replayed) = receipt(&command.backend.reads, done);
         Ok(CreatedResponse::Created(receipt, cursor, replayed))
     }
@@ -175,7 +181,8 @@ impl Notifications {
             .map_err(|error| Problem::internal(&error))?
             .filter(|overview| overview.created.tenant == *caller.principal.tenant())
             .ok_or_else(|| Problem::new(Kind::NotFound, "there is no such notification"))?;
-        Ok(Json(Notification::new(&overview, reads.history.cursor(overview.position))))
+        let words = notification_list::words(reads, &overview).await?;
+        Ok(Json(Notification::new(&overview, words, reads.history.cursor(overview.position))))
     }
 
     /// Mark as read

@@ -18,6 +18,7 @@ use tidings_projections::template::fold;
 use super::Tag;
 use super::addresses;
 use super::body::{Body, CommandBody};
+use super::content::escaped;
 use super::credentials::{Admin, Caller, NotificationsRead, Service};
 use super::next::Next;
 use super::parameter::{Limit, Parameter, Query};
@@ -25,7 +26,7 @@ use super::problem::{Kind, Problem};
 use super::reads::Reads;
 use super::request::{Command, Key};
 use crate::directory::Directory;
-use crate::render::{Compiled, Flaw, Reader};
+use crate::render::{Compiled, Flaw, Part, Reader};
 
 const LIMIT_DEFAULT: i64 = 20;
 const LIMIT_MAX: u32 = 100;
@@ -260,19 +261,15 @@ impl Templates {
         let reader = Reader { locale: locale.as_ref(), time_zone: time_zone.as_ref() };
         let args: Map<String, Value> = asked.args.unwrap_or_default().into_iter().collect();
         let rendered = says
-            .render(reader, &args)
+            .render(reader, &args, &Part::ALL)
             .map_err(|bad| Problem::at(Kind::Invalid, format!("/args/{}", escaped(&bad.name)), bad.detail))?;
         let parts = rendered.parts.into_iter().map(|(part, words)| (part.id().to_owned(), words)).collect();
-        Ok(Json(Preview { locale: rendered.locale, parts }))
+        Ok(Json(Preview { locale: rendered.locale.to_owned(), parts }))
     }
 }
 
 /// Bytes of a version with all its sources.
 const TEMPLATE_BYTES_MAX: usize = 4 << 20;
-
-fn escaped(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
-}
 
 fn id(tenant: &Tenant, key: &str) -> Result<TemplateId, Problem> {
     Ok(TemplateId { tenant: tenant.clone(), key: TemplateKey::parse("key", key)? })

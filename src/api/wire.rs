@@ -6,16 +6,18 @@ use std::time::Duration;
 use poem_openapi::{Enum, Object};
 use serde::Deserialize;
 use serde_json::Value;
-use tidings_domain::UserId;
 use tidings_domain::broadcast::Message;
-use tidings_domain::notification::{self as domain, Category, Content, Create, Plan, PlanStep, Tags};
+use tidings_domain::notification::{self as domain, Category, Content, Create, Plan, PlanStep, Tags, Words};
+use tidings_domain::{NotificationId, Tenant, UserId};
 use tidings_projections::inbox::{Fixed, Item, rfc3339};
 use tidings_projections::log::Cursor;
 use tidings_projections::notification::{DeliveryOverview, Overview};
 use time::OffsetDateTime;
 
+use super::content::{ContentBody, TemplateBody, content};
 use super::duration;
 use super::problem::{Kind, Problem};
+use crate::directory::Directory;
 use crate::instant;
 
 /// A notification to create.
@@ -26,7 +28,10 @@ pub struct CreateNotification {
     /// Whose inbox: 1 to 256 characters without control characters.
     #[oai(validator(min_length = 1, max_length = 256))]
     user_id: String,
-    content: ContentBody,
+    /// What it says; exactly one of `content` and `template`.
+    content: Option<ContentBody>,
+    /// The same in the words of a template.
+    template: Option<TemplateBody>,
     /// A kind of notification, such as `billing`: 1 to 64 characters.
     #[oai(validator(min_length = 1, max_length = 64))]
     category: Option<String>,
@@ -46,20 +51,6 @@ pub struct CreateNotification {
     /// Take it from the inbox at this instant (RFC 3339, cut to milliseconds), which must lie in the future and after
     /// `deliver_at`.
     expires_at: Option<String>,
-}
-
-/// What it says.
-#[derive(Debug, Deserialize, Object)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-#[oai(rename = "Content", deny_unknown_fields)]
-pub struct ContentBody {
-    /// 1 to 1,000 characters.
-    #[oai(validator(min_length = 1, max_length = 1000))]
-    title: String,
-    body: String,
-    /// Where a click leads: at most 2,048 characters, no scheme that runs code.
-    #[oai(validator(min_length = 1, max_length = 2048))]
-    action_url: Option<String>,
 }
 
 /// How soon and how loudly.
@@ -161,7 +152,8 @@ impl PlanStepBody {
 
 /// What a notification says and how it is delivered, whoever gets it.
 pub struct Says {
-    pub content: ContentBody,
+    pub content: Option<ContentBody>,
+    pub template: Option<TemplateBody>,
     pub category: Option<String>,
     pub priority: Option<Priority>,
     pub plan: Option<Vec<PlanStepBody>>,
@@ -172,12 +164,22 @@ pub struct Says {
 }
 
 impl CreateNotification {
+    /// Whether its words are looked up. Then the same may be refused today and have been done yesterday.
+    pub fn is_of_template(&self) -> bool {
+        self.template.is_some()
+    }
+
     /// The command it asks for; a problem names the member that stands in its way.
-    pub fn into_command(self, now: OffsetDateTime) -> Result<Create, Problem> {
+    pub async fn into_command(
+        self,
+        now: OffsetDateTime,
+        within: (&Directory, &Tenant),
+    ) -> Result<Create, Problem> {
         let user = UserId::try_from(self.user_id)
             .map_err(|error| Problem::at(Kind::Invalid, "/user_id", error.to_string()))?;
         let says = Says {
             content: self.content,
+            template: self.template,
             category: self.category,
             priority: self.priority,
             plan: self.plan,
@@ -186,14 +188,14 @@ impl CreateNotification {
             deliver_at: self.deliver_at,
             expires_at: self.expires_at,
         };
-        Ok(says.into_message()?.to(user, now).expect("what was just said has words"))
+        Ok(says.into_message(within).await?.to(user, now).expect("what was just said has words"))
     }
 }
 
 impl Says {
     /// A problem names the member that stands in its way.
-    pub fn into_message(self) -> Result<Message, Problem> {
-        let ContentBody { title, body, action_url } = self.content;
+    pub async fn into_message(self, within: (&Directory, &Tenant)) -> Result<Message, Problem> {
+        let content = content(self.content, self.template, within).await?;
         let plan = match self.plan {
             None => Plan::default(),
             Some(steps) => {
@@ -207,7 +209,7 @@ impl Says {
             return Err(Problem::at(Kind::Invalid, "/expires_at", "must be later than `deliver_at`"));
         }
         Ok(Message {
-            content: Some(Content::new(title, body, action_url)?),
+            content: Some(content),
             category: self.category.map(Category::new).transpose()?,
             priority: self.priority.map(Into::into).unwrap_or_default(),
             plan,
@@ -255,14 +257,25 @@ pub struct InboxItem {
 }
 
 impl InboxItem {
-    pub fn new(item: &Item, cursor: Cursor) -> Result<Self, serde_json::Error> {
-        let fixed: Fixed = serde_json::from_str(&item.state.content)?;
-        let state = &item.state;
-        Ok(Self {
-            id: tidings_domain::NotificationId::new(item.notification).to_string(),
-            title: fixed.title,
-            body: fixed.body,
-            action_url: fixed.action_url,
+    /// `words` are those of its template, if it has one.
+    pub fn new(
+        Item { notification, state }: &Item,
+        fixed: Fixed,
+        words: Option<Words>,
+        cursor: Cursor,
+    ) -> Self {
+        let own = |fixed: &mut Fixed| Words {
+            title: fixed.title.take().unwrap_or_default(),
+            body: fixed.body.take().unwrap_or_default(),
+            action_url: fixed.action_url.take(),
+        };
+        let mut fixed = fixed;
+        let Words { title, body, action_url } = words.unwrap_or_else(|| own(&mut fixed));
+        Self {
+            id: NotificationId::new(*notification).to_string(),
+            title,
+            body,
+            action_url,
             category: fixed.category,
             priority: fixed.priority,
             data: fixed.data.map(Value::Object),
@@ -273,8 +286,15 @@ impl InboxItem {
             archived_at: state.archived_at.map(rfc3339),
             snoozed_until: state.snoozed_until.map(rfc3339),
             cursor: cursor.to_string(),
-        })
+        }
     }
+}
+
+/// Which version of a template says it.
+#[derive(Debug, Object)]
+pub struct TemplateRef {
+    key: String,
+    version: u32,
 }
 
 /// A notification as its makers see it.
@@ -285,9 +305,11 @@ pub struct Notification {
     user_id: String,
     /// `scheduled`, `active`, `cancelled` or `expired`.
     status: String,
+    /// As its user reads it now.
     title: String,
     body: String,
     action_url: Option<String>,
+    template: Option<TemplateRef>,
     category: Option<String>,
     /// `low`, `normal`, `high` or `urgent`.
     priority: String,
@@ -340,11 +362,16 @@ pub struct Delivery {
 }
 
 impl Notification {
-    pub fn new(overview: &Overview, cursor: Cursor) -> Self {
+    /// In these words.
+    pub fn new(overview: &Overview, words: Words, cursor: Cursor) -> Self {
         let created = &overview.created;
-        let content = created.content.clone();
-        let (title, body, action_url) =
-            content.map_or_else(Default::default, |c| (c.title, c.body, c.action_url));
+        let Words { title, body, action_url } = words;
+        let template = match &created.content {
+            Some(Content::Template { template }) => {
+                Some(TemplateRef { key: template.key.to_string(), version: template.version })
+            }
+            Some(Content::Words(_)) | None => None,
+        };
         let tags = created.tags.as_slice();
         Self {
             id: overview.id.to_string(),
@@ -353,6 +380,7 @@ impl Notification {
             title,
             body,
             action_url,
+            template,
             category: created.category.as_ref().map(|c| c.as_str().to_owned()),
             priority: created.priority.as_str().into(),
             data: created.data.clone().map(Value::Object),

@@ -43,16 +43,14 @@ impl Commands {
         result
     }
 
+    /// What an earlier request with the same key was answered.
+    pub async fn earlier_broadcast(&self, context: &Context) -> Result<Option<Requested>, CommandError> {
+        self.first_answer(context).await?.map(|answer| repeated(context, &answer)).transpose()
+    }
+
     async fn request_fresh(&self, context: &Context, action: &Action) -> Result<Requested, CommandError> {
-        let repeated = |answer: Answer| {
-            context.check(&answer)?;
-            let id = serde_json::from_value(answer.result["id"].clone());
-            let id =
-                id.map_err(|error| CommandError::Fault(format!("a stored answer is damaged: {error}")))?;
-            Ok(Requested { id, position: answer.position, replayed: true })
-        };
-        if let Some(answer) = self.first_answer(context).await? {
-            return repeated(answer);
+        if let Some(earlier) = self.earlier_broadcast(context).await? {
+            return Ok(earlier);
         }
         if let Action::Request(request) = action
             && request.message.expires_at.is_some_and(|at| at <= clock::now())
@@ -68,7 +66,7 @@ impl Commands {
             let refused = CommandError::BroadcastRefused;
             match self.append_with(&self.broadcasts, context, order, command, refused).await? {
                 Execution::Stored { position } => return Ok(Requested { id, position, replayed: false }),
-                Execution::Replayed(answer) => return repeated(answer),
+                Execution::Replayed(answer) => return repeated(context, &answer),
                 // Nobody else knows the id: a new epoch began meanwhile.
                 Execution::Conflict => tokio::time::sleep(CONFLICT_PAUSE).await,
             }
@@ -149,4 +147,11 @@ impl Commands {
         let record = key.map(|key| key.record(&context.principal, 0, 200, json!({"id": id})));
         Ok(Job { command_id, epoch, events, record, deadline })
     }
+}
+
+fn repeated(context: &Context, answer: &Answer) -> Result<Requested, CommandError> {
+    context.check(answer)?;
+    let id = serde_json::from_value(answer.result["id"].clone());
+    let id = id.map_err(|error| CommandError::Fault(format!("a stored answer is damaged: {error}")))?;
+    Ok(Requested { id, position: answer.position, replayed: true })
 }

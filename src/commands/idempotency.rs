@@ -79,6 +79,22 @@ impl Commands {
         Ok(self.answers(context, 0..=0).await?.remove(&0))
     }
 
+    /// What an earlier request with this key came to, for one that would be refused now.
+    pub async fn earlier(&self, context: &Context) -> Result<Option<Done>, CommandError> {
+        self.first_answer(context).await?.map(|answer| context.replayed(&answer)).transpose()
+    }
+
+    /// The same of a batch, by part.
+    pub async fn earlier_of_batch(
+        &self,
+        context: &Context,
+        items: usize,
+    ) -> Result<HashMap<i32, Done>, CommandError> {
+        let last = i32::try_from(items).unwrap_or(i32::MAX);
+        let answers = self.answers(context, 1..=last).await?.into_iter();
+        answers.map(|(part, answer)| Ok((part, context.replayed(&answer)?))).collect()
+    }
+
     /// The stored answers of a range of parts, by part.
     pub(super) async fn answers(
         &self,

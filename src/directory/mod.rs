@@ -8,10 +8,13 @@
 mod shelf;
 mod source;
 mod template;
+mod words;
 
 pub use source::KnownSource;
 pub use template::Standing;
+pub use words::Reading;
 
+use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -21,11 +24,12 @@ use tidings_domain::recipient::Recipient;
 use tidings_domain::settings::Settings;
 use tidings_domain::source::SourceId;
 use tidings_domain::{RecipientId, SettingsId, TemplateId, Tenant, UserId};
-use tidings_projections::log::{ReadError, Reader, Recorded};
+use tidings_projections::log::{Outage, ReadError, Reader, Recorded, Unreadable};
 use tidings_projections::{recipient, settings};
 
 use crate::render::Compiled;
-use shelf::Shelf;
+use crate::telemetry::Repeated;
+use shelf::{Shelf, Ticket};
 
 /// Bytes of remembered recipients, by what they take in the log.
 const RECIPIENTS_BYTES_MAX: usize = 32 << 20;
@@ -58,6 +62,8 @@ struct Inner {
     sources: Shelf<String, Option<Arc<KnownSource>>>,
     /// Held while a template is read and compiled: who waits finds it there.
     compiling: tokio::sync::Mutex<()>,
+    /// What should have words and has none.
+    unsaid: Repeated,
 }
 
 impl Directory {
@@ -71,6 +77,7 @@ impl Directory {
             versions: Shelf::new(SOURCES_BYTES_MAX),
             sources: Shelf::new(HOOK_SOURCES_MAX),
             compiling: tokio::sync::Mutex::default(),
+            unsaid: Repeated::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -83,8 +90,43 @@ impl Directory {
             Err(ticket) => ticket,
         };
         let events = self.events(Recipient::TYPE, &id).await?;
+        Ok(self.remember(id, ticket, &events)?)
+    }
+
+    /// Looks up all of these that are not known, at once; what cannot be read is told to whoever asks for it. The error is
+    /// an outage.
+    pub async fn meet(&self, recipients: impl Iterator<Item = RecipientId>) -> Result<(), ReadError> {
+        let unknown = recipients.map(|id| id.to_string());
+        let unknown =
+            unknown.filter_map(|id| self.inner.recipients.get(&id).err().map(|ticket| (id, ticket)));
+        let unknown: BTreeMap<String, Ticket> = unknown.collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<String> = unknown.keys().cloned().collect();
+        let events = match self.inner.reader.of_aggregates(&self.inner.pool, Recipient::TYPE, &ids).await {
+            Ok(events) => events,
+            Err(error) if error.is_outage() => return Err(error),
+            Err(_) => return Ok(()),
+        };
+        let one_by_one = events.chunk_by(|event, next| event.aggregate_id == next.aggregate_id);
+        let mut own: HashMap<&str, &[Arc<Recorded>]> =
+            one_by_one.filter_map(|events| Some((events.first()?.aggregate_id.as_str(), events))).collect();
+        for (id, ticket) in unknown {
+            let own = own.remove(id.as_str()).unwrap_or_default();
+            let _ = self.remember(id, ticket, own);
+        }
+        Ok(())
+    }
+
+    fn remember(
+        &self,
+        id: String,
+        ticket: Ticket,
+        events: &[Arc<Recorded>],
+    ) -> Result<Arc<Recipient>, Unreadable> {
         let largest = events.iter().map(|event| event.stored_bytes).max().unwrap_or_default();
-        let recipient = Arc::new(recipient::fold(&events)?);
+        let recipient = Arc::new(recipient::fold(events)?);
         self.inner.recipients.put(id, ticket, recipient.clone(), ENTRY_BYTES + largest);
         Ok(recipient)
     }
@@ -101,6 +143,19 @@ impl Directory {
         let settings = Arc::new(settings::fold(&events)?);
         self.inner.settings.put(id, ticket, settings.clone(), ENTRY_BYTES + bytes);
         Ok(settings)
+    }
+
+    /// As somebody described the user up to a position of the log; not remembered.
+    async fn recipient_at(
+        &self,
+        tenant: &Tenant,
+        user: &UserId,
+        position: i64,
+    ) -> Result<Recipient, ReadError> {
+        let id = RecipientId { tenant: tenant.clone(), user: user.clone() }.to_string();
+        let mut events = self.events(Recipient::TYPE, &id).await?;
+        events.retain(|event| event.position <= position);
+        Ok(recipient::fold(&events)?)
     }
 
     /// To be called after every change: commands do it for their own, the feed for those of others. Ids of aggregates

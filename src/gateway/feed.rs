@@ -1,6 +1,7 @@
 //! The feed: follows the stream for all connections of the node, and Postgres where the stream has a hole, is
 //! behind, or is gone. What the node committed itself it takes from memory. Connections notice none of it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamReadReply};
 use redis::{AsyncConnectionConfig, Client, RedisError};
 use sqlx::PgPool;
-use tidings_projections::inbox::{self, Invalidated};
+use tidings_domain::RecipientId;
+use tidings_projections::inbox::{self, Invalidated, Unsaid};
 use tidings_projections::log::{ReadError, Reader};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -134,8 +136,13 @@ impl Feed {
         {
             return (Err(error), false);
         }
-        let follows = batch.generation == at.generation && self.dispatch_following(&batch.entries, at);
-        (Ok(()), follows)
+        if batch.generation != at.generation {
+            return (Ok(()), false);
+        }
+        match self.dispatch_following(&batch.entries, at).await {
+            Ok(follows) => (Ok(()), follows),
+            Err(error) => (Err(error), false),
+        }
     }
 
     /// What one read of the stream brought; holes are filled from Postgres.
@@ -169,7 +176,7 @@ impl Feed {
             }
             Some(_) => {}
         }
-        if !self.dispatch_following(&entries, at) {
+        if !self.dispatch_following(&entries, at).await? {
             // Postgres does not have the hole's events yet: its read model was rewound and catches up.
             tokio::time::sleep(PATIENCE).await;
         }
@@ -203,32 +210,61 @@ impl Feed {
                 tokio::time::sleep(PATIENCE).await;
                 break;
             }
-            self.dispatch(&entries, at);
+            self.dispatch(&entries, at).await?;
         }
         Ok(())
     }
 
     /// Dispatches what continues at `at` without a hole; false where something does not.
-    fn dispatch_following(&self, entries: &[Entry], at: &mut At) -> bool {
+    async fn dispatch_following(&self, entries: &[Entry], at: &mut At) -> Result<bool, FeedError> {
         let known = entries.partition_point(|entry| entry.position <= at.position);
         let fresh = &entries[known..];
         let follow =
             (at.position + 1..).zip(fresh).take_while(|(next, entry)| entry.position == *next).count();
-        self.dispatch(&fresh[..follow], at);
-        follow == fresh.len()
+        self.dispatch(&fresh[..follow], at).await?;
+        Ok(follow == fresh.len())
     }
 
-    fn dispatch(&self, entries: &[Entry], at: &mut At) {
-        let Some(last) = entries.last() else { return };
+    /// What has its words is handed on at once; for what has none, those who listen here are looked up.
+    async fn dispatch(&self, entries: &[Entry], at: &mut At) -> Result<(), FeedError> {
         // Before anybody is sent what follows.
         entries
             .iter()
             .filter_map(|entry| entry.aggregate_id.as_ref())
             .for_each(|id| self.directory.forget(id));
         let epochs = self.history.epochs();
-        self.hub.dispatch(entries, |position| epochs.cursor(position));
-        at.position = last.position;
-        self.history.inbox.advance_to(last.position);
+        let (mut rest, mut told) = (entries, HashMap::new());
+        loop {
+            let (dispatched, open) = rest.split_at(self.hub.dispatch(rest, &told, |at| epochs.cursor(at)));
+            if let Some(last) = dispatched.last() {
+                at.position = last.position;
+                self.history.inbox.advance_to(last.position);
+            }
+            if open.is_empty() {
+                return Ok(());
+            }
+            (rest, told) = (open, self.tell(open).await?);
+        }
+    }
+
+    /// The items that have no words yet, as those who listen here read them, by position.
+    async fn tell(&self, entries: &[Entry]) -> Result<HashMap<i64, String>, FeedError> {
+        let concerned =
+            entries.iter().filter_map(|it| Some((it, it.user_id.as_ref()?, it.changed.as_ref()?)));
+        let open: Vec<_> = concerned
+            .filter(|(it, user, changed)| Unsaid::is(&changed.item) && self.hub.listens(&it.tenant, user))
+            .collect();
+        let ids = open.iter().filter_map(|(it, user, _)| {
+            let (tenant, user) = (it.tenant.clone().try_into().ok()?, (*user).clone().try_into().ok()?);
+            Some(RecipientId { tenant, user })
+        });
+        self.directory.meet(ids).await?;
+        let mut told = HashMap::with_capacity(open.len());
+        for (entry, user, changed) in open {
+            let item = self.directory.told((&entry.tenant, user), changed.item.clone()).await?;
+            told.insert(entry.position, item);
+        }
+        Ok(told)
     }
 }
 

@@ -218,7 +218,10 @@ impl Session {
             inbox::changes_of(&self.gateway.pool, self.tap.owner().pair(), range, BACKLOG_PAGE).await;
         let changes = changes.map_err(|error| unavailable(&self.gateway, error))?;
         let complete = (changes.len() as i64) < BACKLOG_PAGE;
-        let mut frames: Vec<Frame> = changes.iter().map(|change| self.frame(change)).collect();
+        let mut frames: Vec<Frame> = Vec::with_capacity(changes.len() + 1);
+        for change in &changes {
+            frames.push(self.frame(change).await?);
+        }
         if let Some(last) = changes.last() {
             (self.position, self.counts) = (last.item.state.position, last.counts);
         }
@@ -297,9 +300,11 @@ impl Session {
         Frame::sync(self.gateway.history.cursor(self.position), self.counts)
     }
 
-    fn frame(&self, change: &Change) -> Frame {
+    async fn frame(&self, change: &Change) -> Result<Frame, Close> {
         let cursor = self.gateway.history.cursor(change.item.state.position);
-        Frame::event(cursor, &change.event, change.counts, &change.item.to_json(cursor))
+        let told = self.gateway.directory.told(self.tap.owner().pair(), change.item.to_json(cursor)).await;
+        let item = told.map_err(|error| unavailable(&self.gateway, error))?;
+        Ok(Frame::event(cursor, &change.event, change.counts, &item))
     }
 }
 
@@ -327,8 +332,7 @@ async fn wait_for_inbox(gateway: &Gateway, owner: &Owner, position: i64) -> Resu
 }
 
 /// The database is away, or the user is parked: the client comes back with its cursor.
-fn unavailable(gateway: &Gateway, error: impl Into<QueryError>) -> Close {
-    let error = error.into();
+fn unavailable(gateway: &Gateway, error: impl std::fmt::Display) -> Close {
     if let Some(connections) = gateway.trouble.count() {
         tracing::warn!(%error, connections, "a session cannot read the inbox");
     }

@@ -3,7 +3,8 @@
 //! Fields: `epoch` and `generation` (first, always), `tenant`, `type`, `event` (the envelope as `/v1/events` lists it), and
 //! where the event concerns a user `user_id`; where it changed his inbox also `unread`, `unseen`, `item`, and
 //! `recorded_at_us`, the envelope's `recorded_at` in Unix microseconds. `traceparent` (W3C) is there where the event is part of a trace
-//! that is sampled.
+//! that is sampled. An item that is a template's has `template` (key, version and arguments) instead of its words: each node
+//! makes them for those who read there.
 
 use redis::ScriptInvocation;
 use redis::streams::StreamId;

@@ -1,5 +1,6 @@
 //! What is put into the places of a template: each of its declared type, and none that is not declared.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 use fluent_bundle::{FluentArgs, FluentValue};
@@ -18,31 +19,38 @@ pub struct BadArgument {
     pub detail: &'static str,
 }
 
-/// The same twice: as they are, and for HTML.
+/// As they are, and escaped, where a part of HTML is asked for.
 pub struct Arguments<'a> {
     pub plain: FluentArgs<'a>,
-    pub html: FluentArgs<'a>,
+    pub html: Option<FluentArgs<'a>>,
 }
 
 impl<'a> Arguments<'a> {
     pub fn new(
-        declared: &BTreeMap<String, ArgumentType>,
+        declared: &'a BTreeMap<String, ArgumentType>,
         given: &'a Map<String, Value>,
         time_zone: Option<&TimeZone>,
+        html: bool,
     ) -> Result<Self, BadArgument> {
         let bad = |name: &str, detail| BadArgument { name: name.to_owned(), detail };
         if let Some(name) = given.keys().find(|name| !declared.contains_key(*name)) {
             return Err(bad(name, "is no argument of this template"));
         }
-        let zone = time_zone.and_then(|zone| jiff::tz::TimeZone::get(zone.as_str()).ok());
-        let zone = zone.unwrap_or(jiff::tz::TimeZone::UTC);
-        let mut arguments = Self { plain: FluentArgs::new(), html: FluentArgs::new() };
+        // Only instants ask for it.
+        let zone = LazyCell::new(|| {
+            let zone = time_zone.and_then(|zone| jiff::tz::TimeZone::get(zone.as_str()).ok());
+            zone.unwrap_or(jiff::tz::TimeZone::UTC)
+        });
+        let room = || FluentArgs::with_capacity(declared.len());
+        let mut arguments = Self { plain: room(), html: html.then(room) };
         for (name, kind) in declared {
             let value = given.get(name).ok_or_else(|| bad(name, "is missing"))?;
             match (kind, value) {
                 (ArgumentType::String, Value::String(text)) => {
-                    arguments.plain.set(name.clone(), text.as_str());
-                    arguments.html.set(name.clone(), escaped(text));
+                    arguments.plain.set(name.as_str(), text.as_str());
+                    if let Some(html) = &mut arguments.html {
+                        html.set(name.as_str(), escaped(text));
+                    }
                 }
                 (ArgumentType::Number, Value::Number(number)) => {
                     let number = number.as_f64().filter(|number| number.is_finite());
@@ -63,9 +71,11 @@ impl<'a> Arguments<'a> {
         Ok(arguments)
     }
 
-    fn both(&mut self, name: &str, value: &FluentValue<'a>) {
-        self.plain.set(name.to_owned(), value.clone());
-        self.html.set(name.to_owned(), value.clone());
+    fn both(&mut self, name: &'a str, value: &FluentValue<'a>) {
+        self.plain.set(name, value.clone());
+        if let Some(html) = &mut self.html {
+            html.set(name, value.clone());
+        }
     }
 }
 

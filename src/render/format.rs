@@ -37,8 +37,11 @@ pub fn decimal(number: &FluentNumber) -> Option<Decimal> {
     let (least, most) =
         (digits(number.options.minimum_fraction_digits), digits(number.options.maximum_fraction_digits));
     let most = most.unwrap_or_else(|| FRACTION_DIGITS_MAX.max(least.unwrap_or(0)));
-    // Its display never has an exponent.
-    let mut decimal: Decimal = number.value.to_string().parse().ok()?;
+    let mut decimal: Decimal = match whole(number.value) {
+        Some(whole) => whole.into(),
+        // Its display never has an exponent.
+        None => number.value.to_string().parse().ok()?,
+    };
     decimal.round_with_mode(-most, SignedRoundingMode::Unsigned(UnsignedRoundingMode::HalfExpand));
     decimal.absolute.trim_end();
     decimal.absolute.pad_end(-least.unwrap_or(0));
@@ -46,6 +49,14 @@ pub fn decimal(number: &FluentNumber) -> Option<Decimal> {
         decimal.absolute.pad_start(integer);
     }
     Some(decimal)
+}
+
+/// Most numbers are, and need no digits to be read. A zero below nothing has its sign.
+fn whole(value: f64) -> Option<i64> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let is_whole =
+        value.fract() == 0.0 && value.abs() <= EXACT_MAX && !(value == 0.0 && value.is_sign_negative());
+    is_whole.then_some(value as i64)
 }
 
 struct Numbers(DecimalFormatter);

@@ -23,6 +23,9 @@ impl Part {
         Self::Slack,
     ];
 
+    /// What an inbox shows.
+    pub const IN_APP: [Self; 3] = [Self::Title, Self::Body, Self::ActionUrl];
+
     /// What every template says; all others fall back to these.
     pub const REQUIRED: [Self; 1] = [Self::Title];
 

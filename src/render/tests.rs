@@ -28,7 +28,7 @@ fn title(version: &Version, language: &str, arguments: Value) -> String {
     let compiled = Compiled::new(version.clone()).expect("it is sound");
     let language = locale(language);
     let reader = Reader { locale: Some(&language), time_zone: None };
-    compiled.render(reader, &given(arguments)).expect("it renders").parts[&Part::Title].clone()
+    compiled.render(reader, &given(arguments), &Part::ALL).expect("it renders").parts[&Part::Title].clone()
 }
 
 /// Each flaw as one line.
@@ -93,7 +93,10 @@ fn an_exact_number_counts_before_its_category_and_ordinals_have_their_own() {
     for (n, title, body) in
         [(0, "nothing", "0th"), (1, "one", "1st"), (2, "2", "2nd"), (23, "23", "23rd"), (11, "11", "11th")]
     {
-        let parts = compiled.render(Reader::default(), &given(json!({"n": n}))).expect("it renders").parts;
+        let parts = compiled
+            .render(Reader::default(), &given(json!({"n": n})), &Part::ALL)
+            .expect("it renders")
+            .parts;
         assert_eq!((parts[&Part::Title].as_str(), parts[&Part::Body].as_str()), (title, body), "{n}");
     }
     let words = "title = { $who ->\n    [she] hers\n   *[other] theirs\n}\n";
@@ -127,7 +130,7 @@ fn instants_are_on_the_readers_clock_and_in_its_order() {
         let (language, zone) =
             (locale(language), zone.map(|zone| TimeZone::new(zone.into()).expect("it is one")));
         let reader = Reader { locale: Some(&language), time_zone: zone.as_ref() };
-        let rendered = compiled.render(reader, &given(json!({"due": due}))).expect("it renders");
+        let rendered = compiled.render(reader, &given(json!({"due": due})), &Part::ALL).expect("it renders");
         // White space is CLDR's, and changes with it.
         let plain = |part| rendered.parts[&part].replace(['\u{202f}', '\u{a0}'], " ");
         (plain(Part::Title), plain(Part::Body))
@@ -147,7 +150,7 @@ fn the_nearest_language_speaks_and_else_the_default() {
         assert_eq!(title(&version, wanted, json!({})), speaks, "{wanted}");
     }
     let compiled = Compiled::new(version).expect("it is sound");
-    assert_eq!(compiled.render(Reader::default(), &Map::new()).expect("it renders").locale, "en");
+    assert_eq!(compiled.render(Reader::default(), &Map::new(), &Part::ALL).expect("it renders").locale, "en");
 }
 
 #[test]
@@ -156,7 +159,7 @@ fn arguments_are_escaped_in_html_and_nowhere_else() {
     let compiled =
         Compiled::new(version(&[("en", source)], &[("name", ArgumentType::String)])).expect("it is sound");
     let arguments = given(json!({"name": "<b>\"O'Hara\" & co</b>"}));
-    let parts = compiled.render(Reader::default(), &arguments).expect("it renders").parts;
+    let parts = compiled.render(Reader::default(), &arguments, &Part::ALL).expect("it renders").parts;
     assert_eq!(parts[&Part::Title], "<b>\"O'Hara\" & co</b>");
     let safe = "&lt;b&gt;&quot;O&#39;Hara&quot; &amp; co&lt;/b&gt;";
     assert_eq!(parts[&Part::EmailHtml], format!("<p title=\"{safe}\">{safe}</p>"));
@@ -170,7 +173,7 @@ fn an_argument_is_there_of_its_type_and_known() {
     let compiled = Compiled::new(version(&[("en", "title = { $n } { $name } { $due }\n")], &arguments));
     let compiled = compiled.expect("it is sound");
     let good = json!({"due": "2026-11-22T10:00:00Z", "n": 1, "name": "x"});
-    assert!(compiled.render(Reader::default(), &given(good.clone())).is_ok());
+    assert!(compiled.render(Reader::default(), &given(good.clone()), &Part::ALL).is_ok());
     let cases = [
         ("name", None, "is missing"),
         ("name", Some(json!(1)), "must be a string"),
@@ -185,7 +188,7 @@ fn an_argument_is_there_of_its_type_and_known() {
             Some(value) => _ = arguments.insert(name.into(), value),
             None => _ = arguments.remove(name),
         }
-        let bad = compiled.render(Reader::default(), &arguments).expect_err(name);
+        let bad = compiled.render(Reader::default(), &arguments, &Part::ALL).expect_err(name);
         assert_eq!((bad.name.as_str(), bad.detail), (name, detail));
     }
 }
@@ -231,7 +234,8 @@ fn one_version_is_read_by_many_threads() {
             let compiled = &compiled;
             scope.spawn(move || {
                 let arguments = given(json!({"n": 1_000 * n}));
-                let parts = compiled.render(Reader::default(), &arguments).expect("it renders").parts;
+                let parts =
+                    compiled.render(Reader::default(), &arguments, &Part::ALL).expect("it renders").parts;
                 assert_eq!(parts[&Part::Title], if n == 0 { "0".into() } else { format!("{n}.000") });
             });
         }

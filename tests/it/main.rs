@@ -71,4 +71,5 @@ mod timers;
 mod topics;
 mod traces;
 mod upcasting;
+mod words;
 mod wrong_stores;

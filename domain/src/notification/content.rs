@@ -1,6 +1,9 @@
 //! What a notification says, and the limits of each part. Parsed at the edge, trusted ever after.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::template::TemplateKey;
 
 /// Which member is not acceptable, and why; `pointer` is a JSON Pointer (RFC 6901) below the notification.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,16 +19,43 @@ impl InvalidContent {
     }
 }
 
-/// The words themselves. The body has no limit of its own beyond that of the request that carries it.
+/// What it says: words as they are, or a template's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
+#[serde(untagged, try_from = "AsStored")]
+pub enum Content {
+    Words(Words),
+    Template { template: Templated },
+}
+
+/// The words themselves. The body has no limit of its own beyond that of the request that carries it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Words {
     pub title: String,
     pub body: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action_url: Option<String>,
 }
 
+/// A version of one of the tenant's templates, and what goes into its places. Whoever makes a notification has checked
+/// that they go together; each reader is told in a language of the version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Templated {
+    pub key: TemplateKey,
+    /// The latest when the notification was made, and for ever after.
+    pub version: u32,
+    pub args: Map<String, Value>,
+    /// Instead of one that the template makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action_url: Option<String>,
+}
+
 impl Content {
+    pub fn new(title: String, body: String, action_url: Option<String>) -> Result<Self, InvalidContent> {
+        Words::new(title, body, action_url).map(Self::Words)
+    }
+}
+
+impl Words {
     pub const TITLE_CHARS_MAX: usize = 1_000;
     pub const ACTION_URL_CHARS_MAX: usize = 2_048;
     /// Schemes that run code in the reader's page when a bell makes a link of them.
@@ -36,25 +66,63 @@ impl Content {
             return Err(InvalidContent::at("/content/title", "must have 1 to 1,000 characters"));
         }
         if let Some(url) = &action_url {
-            Self::check_action_url(url)?;
+            Self::check_action_url(url)
+                .map_err(|detail| InvalidContent::at("/content/action_url", detail))?;
         }
         Ok(Self { title, body, action_url })
     }
 
-    fn check_action_url(url: &str) -> Result<(), InvalidContent> {
-        let refuse = |detail| Err(InvalidContent::at("/content/action_url", detail));
+    /// Why it is none, if it is none.
+    pub fn check_action_url(url: &str) -> Result<(), &'static str> {
         if !has_chars(url, 1, Self::ACTION_URL_CHARS_MAX) {
-            return refuse("must have 1 to 2,048 characters");
+            return Err("must have 1 to 2,048 characters");
         }
         if url.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return refuse("must not contain white space or control characters");
+            return Err("must not contain white space or control characters");
         }
         // Without a colon there is no scheme (RFC 3986, 4.2): `data/42` is a path.
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
         if Self::FORBIDDEN_SCHEMES.iter().any(|s| scheme.eq_ignore_ascii_case(s)) {
-            return refuse("must not use a scheme that runs code");
+            return Err("must not use a scheme that runs code");
         }
         Ok(())
+    }
+}
+
+impl Templated {
+    pub fn new(
+        key: TemplateKey,
+        version: u32,
+        args: Map<String, Value>,
+        action_url: Option<String>,
+    ) -> Result<Self, InvalidContent> {
+        if let Some(url) = &action_url {
+            Words::check_action_url(url)
+                .map_err(|detail| InvalidContent::at("/template/action_url", detail))?;
+        }
+        Ok(Self { key, version, args, action_url })
+    }
+}
+
+/// Both at once: told apart without a copy of either.
+#[derive(Deserialize)]
+struct AsStored {
+    title: Option<String>,
+    body: Option<String>,
+    action_url: Option<String>,
+    template: Option<Templated>,
+}
+
+impl TryFrom<AsStored> for Content {
+    type Error = &'static str;
+
+    fn try_from(stored: AsStored) -> Result<Self, Self::Error> {
+        let AsStored { title, body, action_url, template } = stored;
+        match (title.zip(body), template) {
+            (Some((title, body)), None) => Ok(Self::Words(Words { title, body, action_url })),
+            (None, Some(template)) => Ok(Self::Template { template }),
+            _ => Err("neither a title and a body nor a template"),
+        }
     }
 }
 

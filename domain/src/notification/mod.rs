@@ -14,7 +14,7 @@ mod retry;
 mod state;
 
 pub use command::{Action, Command, Create, Outcome};
-pub use content::{Category, Content, InvalidContent, Priority, Tag, Tags};
+pub use content::{Category, Content, InvalidContent, Priority, Tag, Tags, Templated, Words};
 pub use delivery::{Channel, Delivery, DeliveryStatus, Failure, FailureClass, SkipReason};
 pub use error::Error;
 pub use event::{Created, Event};

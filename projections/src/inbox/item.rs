@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tidings_domain::NotificationId;
-use tidings_domain::notification::{Content, Created};
+use tidings_domain::notification::{Content, Created, Templated, Words};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -139,11 +139,16 @@ impl Item {
     }
 }
 
-/// The members of an item that never change.
+/// The members of an item that never change. It has words, or a template whose words are made for each reader.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Fixed {
-    pub title: String,
-    pub body: String,
+    /// First of all: [`Unsaid`] looks for it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Templated>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action_url: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -159,15 +164,18 @@ pub struct Fixed {
 impl Fixed {
     pub(super) fn of(created: &Created, created_at: OffsetDateTime) -> Self {
         // Without content the recipient was forgotten: what is left says nothing.
-        let Content { title, body, action_url } = created.content.clone().unwrap_or_else(|| Content {
-            title: String::new(),
-            body: String::new(),
-            action_url: None,
-        });
+        let (template, words) = match created.content.clone() {
+            None => (None, Words::default()),
+            Some(Content::Words(words)) => (None, words),
+            Some(Content::Template { template }) => (Some(template), Words::default()),
+        };
+        let (title, body) =
+            if template.is_none() { (Some(words.title), Some(words.body)) } else { (None, None) };
         Self {
+            template,
             title,
             body,
-            action_url,
+            action_url: words.action_url,
             category: created.category.as_ref().map(|c| c.as_str().to_owned()),
             priority: created.priority.as_str().to_owned(),
             data: created.data.clone(),

@@ -204,7 +204,8 @@ impl Sources {
             headers: hooks::shown(headers.map(|(name, value)| (name.to_ascii_lowercase(), value))),
             source: id.name.to_string(),
         };
-        let made = make(&source, input).await?;
+        let within = (&command.backend.reads.directory, &id.tenant);
+        let made = make(&source, input, within).await?;
         match made.verdict {
             Verdict::Failed(fault) => Err(hooks::refused(&fault)),
             Verdict::Ignored => Ok(Json(HookPreview { ignored: true, notifications: Vec::new() })),

@@ -19,6 +19,7 @@ use super::frame::{Close, Frame};
 use crate::auth::Key;
 use crate::clock;
 use crate::mirror::Entry;
+use tidings_projections::inbox::Unsaid;
 use tidings_projections::log::Cursor;
 use tidings_projections::read_model::UserKey;
 
@@ -221,22 +222,46 @@ impl Hub {
         Tap { hub: self.clone(), outbox, position }
     }
 
-    /// Hands entries to those they concern, in order. `cursor` names a position for clients.
-    pub fn dispatch(&self, entries: &[Entry], cursor: impl Fn(i64) -> Cursor) {
+    /// Hands entries to those they concern, in order, and says how many: it stops before one whose item has no words yet,
+    /// neither of its own nor in `told`, by position, where somebody is to read it. `cursor` names a position for clients.
+    pub fn dispatch(
+        &self,
+        entries: &[Entry],
+        told: &HashMap<i64, String>,
+        cursor: impl Fn(i64) -> Cursor,
+    ) -> usize {
         let mut registry = self.registry();
+        let mut dispatched = 0;
         for entry in entries {
-            registry.position = entry.position;
-            let (Some(user_id), Some(changed)) = (&entry.user_id, &entry.changed) else { continue };
-            let Some(outboxes) = registry.of(&entry.tenant, user_id) else { continue };
-            let mut frame =
-                Frame::event(cursor(entry.position), &entry.event_type, changed.counts, &changed.item);
+            let concerned = entry.user_id.as_ref().zip(entry.changed.as_ref());
+            let listening =
+                concerned.and_then(|(user, changed)| Some((registry.of(&entry.tenant, user)?, changed)));
+            let Some((outboxes, changed)) = listening else {
+                registry.position = entry.position;
+                dispatched += 1;
+                continue;
+            };
+            let item = match told.get(&entry.position) {
+                Some(told) => told,
+                None if Unsaid::is(&changed.item) => break,
+                None => &changed.item,
+            };
+            let mut frame = Frame::event(cursor(entry.position), &entry.event_type, changed.counts, item);
             frame.recorded_at = entry.recorded_at;
             frame.trace = entry.trace.map(|trace| (trace, clock::instant()));
             for outbox in outboxes {
                 outbox.push(Queued::Event { position: entry.position, frame: frame.clone() });
             }
+            registry.position = entry.position;
+            dispatched += 1;
         }
         registry.wake();
+        dispatched
+    }
+
+    /// Whether somebody reads the inbox here.
+    pub fn listens(&self, tenant: &str, user_id: &str) -> bool {
+        self.registry().of(tenant, user_id).is_some()
     }
 
     pub fn begin_epoch(&self, first_position: i64) {

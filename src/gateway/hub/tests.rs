@@ -27,7 +27,7 @@ fn tapped() -> (Hub, Tap, IntGauge) {
 }
 
 fn dispatch(hub: &Hub, entries: &[Entry]) {
-    hub.dispatch(entries, |position| Cursor { epoch: 1, position });
+    hub.dispatch(entries, &HashMap::new(), |position| Cursor { epoch: 1, position });
 }
 
 fn expired() -> Arc<Key> {

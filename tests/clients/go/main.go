@@ -43,7 +43,8 @@ func main() {
 	alice := context.WithValue(context.Background(), tidings.ContextAccessToken, token)
 
 	// Create, and repeat it with the same key.
-	note := tidings.NewCreateNotification(user, *tidings.NewContent("Your invoice is ready", "20 EUR"))
+	note := tidings.NewCreateNotification(user)
+	note.SetContent(*tidings.NewContent("Your invoice is ready", "20 EUR"))
 	note.SetCategory("billing")
 	note.SetPriority(tidings.PRIORITY_HIGH)
 	note.SetData(map[string]interface{}{"invoice": 1042})
@@ -60,7 +61,9 @@ func main() {
 
 	// Many at once, one of them wrong.
 	plain := func(title string) tidings.CreateNotification {
-		return *tidings.NewCreateNotification(user, *tidings.NewContent(title, ""))
+		note := tidings.NewCreateNotification(user)
+		note.SetContent(*tidings.NewContent(title, ""))
+		return *note
 	}
 	many := tidings.NewCreateNotifications([]tidings.CreateNotification{plain("two"), plain(""), plain("three")})
 	batch, response, err := client.NotificationsAPI.CreateNotifications(backend).CreateNotifications(*many).Execute()

@@ -2,13 +2,14 @@
 
 use serde_json::json;
 
-use crate::notification::{Category, Content, InvalidContent, Priority, Tags};
+use crate::notification::{Category, Content, InvalidContent, Priority, Tags, Templated, Words};
+use crate::template::TemplateKey;
 
 /// One character of four bytes.
 const WIDE: &str = "💶";
 
-fn content(title: &str, action_url: Option<&str>) -> Result<Content, InvalidContent> {
-    Content::new(title.into(), "body".into(), action_url.map(Into::into))
+fn content(title: &str, action_url: Option<&str>) -> Result<Words, InvalidContent> {
+    Words::new(title.into(), "body".into(), action_url.map(Into::into))
 }
 
 #[track_caller]
@@ -33,7 +34,7 @@ fn a_title_has_1_to_1000_characters() {
 #[test]
 fn a_body_may_be_empty_or_long_or_have_lines() {
     for body in [String::new(), "line\nline\t".into(), WIDE.repeat(100_000)] {
-        assert_eq!(Content::new("t".into(), body.clone(), None).unwrap().body, body);
+        assert_eq!(Words::new("t".into(), body.clone(), None).unwrap().body, body);
     }
 }
 
@@ -161,5 +162,33 @@ fn a_priority_is_normal_unless_said_and_has_one_spelling() {
     assert!(Low < Normal && Normal < High && High < Urgent);
     for priority in [Low, Normal, High, Urgent] {
         assert_eq!(json!(priority), json!(priority.as_str()));
+    }
+}
+
+#[test]
+fn a_template_has_an_action_url_of_the_same_kind() {
+    let with = |url: &str| {
+        Templated::new(TemplateKey::new("a".into()).unwrap(), 1, serde_json::Map::new(), Some(url.into()))
+    };
+    assert_eq!(with("/x").unwrap().action_url.as_deref(), Some("/x"));
+    let detail = "must not use a scheme that runs code";
+    assert_refused(with("javascript:alert(1)"), "/template/action_url", detail);
+}
+
+#[test]
+fn content_is_words_or_a_template_and_never_both() {
+    let read = |content: serde_json::Value| serde_json::from_value::<Content>(content);
+    let words = json!({"title": "a", "body": "b"});
+    let template = json!({"template": {"key": "a", "version": 1, "args": {"n": 1}}});
+    for content in [&words, &template] {
+        assert_eq!(serde_json::to_value(read(content.clone()).unwrap()).unwrap(), *content);
+    }
+    for neither in [
+        json!({}),
+        json!({"title": "a"}),
+        json!({"title": "a", "body": "b", "template": template["template"]}),
+        json!({"template": {"key": "a", "args": {}}}),
+    ] {
+        assert!(read(neither.clone()).is_err(), "{neither}");
     }
 }

@@ -8,8 +8,9 @@ use time::macros::datetime;
 use crate::golden::Contract;
 use crate::notification::{
     Backoff, Category, Channel, Content, Created, Event, Failure, FailureClass, Plan, PlanStep, Priority,
-    RetryPolicy, SkipReason, Tags, Unless,
+    RetryPolicy, SkipReason, Tags, Templated, Unless,
 };
+use crate::template::TemplateKey;
 
 use super::samples::*;
 
@@ -72,6 +73,18 @@ fn created_with_a_plan() -> Created {
     }
 }
 
+/// What a template says, of a version that stays.
+fn created_of_a_template() -> Created {
+    let args = json!({"amount": 12.5, "who": "Ada", "due": "2026-12-01T11:00:00Z"});
+    let template = Templated {
+        key: TemplateKey::new("invoice.ready".into()).unwrap(),
+        version: 3,
+        args: args.as_object().unwrap().clone(),
+        action_url: Some("/invoices/42".into()),
+    };
+    Created { content: Some(Content::Template { template }), ..created_with_the_least() }
+}
+
 /// A first step outside is due at the release.
 fn created_outside() -> Created {
     let email = PlanStep { due_at: Some(datetime!(2026-08-01 08:00 UTC)), ..PlanStep::on(Channel::Email) };
@@ -91,6 +104,7 @@ fn expectations() -> BTreeMap<&'static str, Event> {
         ("notification.created@1.0.0", Event::Created(Box::new(created_with_everything()))),
         ("notification.created@1.0.0-minimal", Event::Created(Box::new(created_with_the_least()))),
         ("notification.created@1.0.0-plan", Event::Created(Box::new(created_with_a_plan()))),
+        ("notification.created@1.0.0-template", Event::Created(Box::new(created_of_a_template()))),
         ("notification.created@1.0.0-outside", Event::Created(Box::new(created_outside()))),
         ("notification.released@1.0.0", Event::Released {}),
         ("notification.woken@1.0.0", Event::Woken {}),

@@ -26,7 +26,10 @@ async fn main() {
     let alice = Configuration { base_path, bearer_access_token: Some(token.clone()), ..Configuration::new() };
 
     // Create, and repeat it with the same key.
-    let plain = |title: &str| CreateNotification::new(user.clone(), Content::new(title.into(), String::new()));
+    let plain = |title: &str| CreateNotification {
+        content: Some(Box::new(Content::new(title.into(), String::new()))),
+        ..CreateNotification::new(user.clone())
+    };
     let note = CreateNotification {
         category: Some("billing".into()),
         priority: Some(Priority::High),
