@@ -24,6 +24,7 @@ use super::credentials::{Caller, NotificationsRead, NotificationsWrite, Service}
 use super::next::Next;
 use super::notifications::CreatedResponse;
 use super::parameter::{Before, Header, Limit, Query};
+use super::plan::PlanChoice;
 use super::problem::{Kind, Problem};
 use super::reads::Reads;
 use super::request::{Command, Key};
@@ -57,9 +58,9 @@ struct CreateBroadcast {
     category: Option<String>,
     /// Defaults to `normal`.
     priority: Option<Priority>,
-    /// How to deliver; defaults to `[{"channel":"in_app"}]`.
-    #[oai(validator(min_items = 1, max_items = 1))]
-    plan: Option<Vec<PlanStepBody>>,
+    /// How to deliver: the name of a plan, or its steps. Defaults to the plan of the category, else to the one named
+    /// `default`, else to `[{"channel":"in_app"}]`.
+    plan: Option<PlanChoice<PlanStepBody>>,
     /// Anything the front end needs, given back as it is.
     data: Option<BTreeMap<String, Value>>,
     /// At most 20 distinct labels of 1 to 64 characters.
@@ -129,12 +130,13 @@ impl Broadcasts {
         key: Key,
     ) -> Result<CreatedResponse, Problem> {
         let wanted: CreateBroadcast = command.body.parse()?;
-        let (of_template, context) = (wanted.template.is_some(), command.context(&key));
+        let named = matches!(wanted.plan, Some(PlanChoice::Named(_)));
+        let (looked_up, context) = (wanted.template.is_some() || named, command.context(&key));
         let Backend { commands, reads, .. } = &*command.backend;
         let within = (&reads.directory, command.principal().tenant());
         let requested = match wanted.into_request(within).await {
             Ok(request) => commands.request_broadcast(&context, request).await?,
-            Err(problem) if of_template => commands.earlier_broadcast(&context).await?.ok_or(problem)?,
+            Err(problem) if looked_up => commands.earlier_broadcast(&context).await?.ok_or(problem)?,
             Err(problem) => return Err(problem),
         };
         let cursor = reads.cursor(requested.position);

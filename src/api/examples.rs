@@ -12,6 +12,8 @@ pub fn parameter(name: &str) -> Option<Value> {
         "topic" => Some(json!("releases")),
         "channel" => Some(json!("webhook")),
         "source" => Some(json!("github")),
+        "category" => Some(json!("billing")),
+        "plan" => Some(json!("insist")),
         _ => None,
     }
 }
@@ -51,6 +53,13 @@ pub fn body(schema: &str) -> Option<Value> {
         })),
         "SubscribeUsers" => Some(json!({"user_ids": ["alice", "bob"]})),
         "TestChannel" => Some(json!({"title": "A test", "body": "This channel works."})),
+        "PutCategory" => Some(json!({
+            "channels": {"slack": false},
+            "plan": [{"channel": "in_app"}, {"channel": "email", "after": "5m", "unless": "read"}]
+        })),
+        "PutPlan" => Some(json!({
+            "plan": [{"channel": "email"}, {"channel": "slack", "after": "1h"}]
+        })),
         "PutChannel" => Some(json!({
             "providers": [{
                 "name": "main",

@@ -7,6 +7,7 @@ mod batch;
 mod body;
 mod broadcasts;
 mod bulk_marks;
+mod categories;
 mod channels;
 mod closed;
 mod content;
@@ -28,6 +29,8 @@ mod notification_list;
 mod notifications;
 mod origins;
 pub(crate) mod parameter;
+mod plan;
+mod plans;
 mod problem;
 mod projections;
 mod rate_limit;
@@ -93,6 +96,8 @@ enum Tag {
     Broadcasts,
     /// Webhooks that come in, and what is made of them.
     Hooks,
+    /// What goes for which kind of notification.
+    Categories,
     /// Ways in for sockets.
     Sockets,
     /// The log.
@@ -119,7 +124,8 @@ type Apis = (
     broadcasts::Broadcasts,
     channels::Trials,
     sources::Sources,
-    hooks::Hooks,
+    // A tuple has at most sixteen.
+    (hooks::Hooks, categories::Categories, plans::Plans),
 );
 
 fn service() -> OpenApiService<Apis, ()> {
@@ -139,7 +145,7 @@ fn service() -> OpenApiService<Apis, ()> {
         broadcasts::Broadcasts,
         channels::Trials,
         sources::Sources,
-        hooks::Hooks,
+        (hooks::Hooks, categories::Categories, plans::Plans),
     );
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))

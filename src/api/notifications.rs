@@ -120,12 +120,12 @@ impl Notifications {
         key: Key,
     ) -> Result<CreatedResponse, Problem> {
         let wanted: CreateNotification = command.body.parse()?;
-        let (of_template, context) = (wanted.is_of_template(), command.context(&key));
+        let (looked_up, context) = (wanted.is_looked_up(), command.context(&key));
         let Backend { commands, reads, .. } = &*command.backend;
         let within = (&reads.directory, command.principal().tenant());
         let done = match wanted.into_command(clock::now(), within).await {
             Ok(create) => commands.create(&context, create).await?,
-            Err(problem) if of_template => commands.earlier(&context).await?.ok_or(problem)?,
+            Err(problem) if looked_up => commands.earlier(&context).await?.ok_or(problem)?,
             Err(problem) => return Err(problem),
         };
         let (receipt, cursor, replayed) = receipt(&command.backend.reads, done);

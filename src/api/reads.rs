@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use cqrs_es::Aggregate;
 use sqlx::PgPool;
-use tidings_domain::{NotificationId, UserId};
+use tidings_domain::settings::Settings;
+use tidings_domain::{NotificationId, SettingsId, Tenant, UserId};
 use tidings_projections::log::{Cursor, Reader};
+use tidings_projections::settings::fold;
 
 use super::problem::{Kind, Problem};
 use crate::directory::Directory;
@@ -50,6 +53,19 @@ impl Reads {
         let position = self.position(cursor).await?;
         let reached = self.history.subscribers_reached(&self.pool, position);
         within_limit("the subscribers have", cursor, reached).await
+    }
+
+    /// A tenant's settings as they stand.
+    pub async fn settings(&self, tenant: &Tenant) -> Result<Settings, Problem> {
+        self.settings_at(tenant, i64::MAX).await
+    }
+
+    /// The same as they stood at a position of the log.
+    pub async fn settings_at(&self, tenant: &Tenant, position: i64) -> Result<Settings, Problem> {
+        let id = SettingsId { tenant: tenant.clone() }.to_string();
+        let mut events = self.reader.of_aggregates(&self.pool, Settings::TYPE, &[id]).await?;
+        events.retain(|event| event.position <= position);
+        fold(&events).map_err(|error| Problem::internal(&error))
     }
 }
 

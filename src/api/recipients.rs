@@ -294,7 +294,8 @@ impl PutPreferences {
     }
 }
 
-fn switches(pointer: &str, given: BTreeMap<String, bool>) -> Result<recipient::Switches, Problem> {
+/// On and off, by the names of channels; `pointer` is where they stand.
+pub(super) fn switches(pointer: &str, given: BTreeMap<String, bool>) -> Result<recipient::Switches, Problem> {
     let switch = |(name, on): (String, bool)| match Channel::parse(&name) {
         Some(channel) => Ok((channel, on)),
         None => Err(Problem::at(

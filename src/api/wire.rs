@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 
 use super::content::{ContentBody, TemplateBody, content};
 use super::duration;
+use super::plan::{PlanChoice, fixed_plan};
 use super::problem::{Kind, Problem};
 use crate::directory::Directory;
 use crate::instant;
@@ -37,10 +38,9 @@ pub struct CreateNotification {
     category: Option<String>,
     /// Defaults to `normal`.
     priority: Option<Priority>,
-    /// How to deliver, step by step; defaults to `[{"channel":"in_app"}]`. Where `in_app` is not its first step, the
-    /// notification is in no inbox.
-    #[oai(validator(min_items = 1, max_items = 8))]
-    plan: Option<Vec<PlanStepBody>>,
+    /// How to deliver: the name of a plan, or its steps. Defaults to the plan of the category, else to the one named
+    /// `default`, else to `[{"channel":"in_app"}]`. Where `in_app` is not its first step, the notification is in no inbox.
+    plan: Option<PlanChoice<PlanStepBody>>,
     /// Anything the front end needs, given back as it is.
     data: Option<BTreeMap<String, Value>>,
     /// At most 20 distinct labels of 1 to 64 characters.
@@ -135,7 +135,7 @@ impl From<Unless> for domain::Unless {
 
 impl PlanStepBody {
     /// The step of this index.
-    fn into_step(self, index: usize) -> Result<PlanStep, Problem> {
+    pub(super) fn into_step(self, index: usize) -> Result<PlanStep, Problem> {
         let pointer = format!("/plan/{index}/after");
         let after_s = self.after.map(|text| {
             let bounds = Duration::from_secs(1)..=Duration::from_secs(Plan::AFTER_S_MAX.into());
@@ -156,7 +156,7 @@ pub struct Says {
     pub template: Option<TemplateBody>,
     pub category: Option<String>,
     pub priority: Option<Priority>,
-    pub plan: Option<Vec<PlanStepBody>>,
+    pub plan: Option<PlanChoice<PlanStepBody>>,
     pub data: Option<BTreeMap<String, Value>>,
     pub tags: Option<Vec<String>>,
     pub deliver_at: Option<String>,
@@ -164,9 +164,9 @@ pub struct Says {
 }
 
 impl CreateNotification {
-    /// Whether its words are looked up. Then the same may be refused today and have been done yesterday.
-    pub fn is_of_template(&self) -> bool {
-        self.template.is_some()
+    /// Whether its words or its plan are looked up. Then the same may be refused today and have been done yesterday.
+    pub fn is_looked_up(&self) -> bool {
+        self.template.is_some() || matches!(self.plan, Some(PlanChoice::Named(_)))
     }
 
     /// The command it asks for; a problem names the member that stands in its way.
@@ -196,13 +196,8 @@ impl Says {
     /// A problem names the member that stands in its way.
     pub async fn into_message(self, within: (&Directory, &Tenant)) -> Result<Message, Problem> {
         let content = content(self.content, self.template, within).await?;
-        let plan = match self.plan {
-            None => Plan::default(),
-            Some(steps) => {
-                let steps = steps.into_iter().enumerate().map(|(index, step)| step.into_step(index));
-                Plan::new(steps.collect::<Result<_, _>>()?)?
-            }
-        };
+        let category = self.category.map(Category::new).transpose()?;
+        let plan = fixed_plan(self.plan, category.as_ref(), within).await?;
         let deliver_at = self.deliver_at.map(|text| parse_instant("/deliver_at", &text)).transpose()?;
         let expires_at = self.expires_at.map(|text| parse_instant("/expires_at", &text)).transpose()?;
         if expires_at.zip(deliver_at).is_some_and(|(expires, delivers)| expires <= delivers) {
@@ -210,7 +205,7 @@ impl Says {
         }
         Ok(Message {
             content: Some(content),
-            category: self.category.map(Category::new).transpose()?,
+            category,
             priority: self.priority.map(Into::into).unwrap_or_default(),
             plan,
             data: self.data.map(|data| data.into_iter().collect()),

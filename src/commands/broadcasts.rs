@@ -27,8 +27,9 @@ pub struct Requested {
 impl Commands {
     /// What it takes to fan broadcasts out.
     pub fn workshop(&self) -> Workshop {
-        let Self { pool, reader, log, history, .. } = self;
-        Workshop { pool: pool.clone(), reader: reader.clone(), log: log.clone(), history: history.clone() }
+        let Self { pool, reader, log, history, directory, .. } = self;
+        let (pool, reader, log) = (pool.clone(), reader.clone(), log.clone());
+        Workshop { pool, reader, log, history: history.clone(), directory: directory.clone() }
     }
 
     /// Records a broadcast under a fresh id; it is fanned out by whoever reads of it.

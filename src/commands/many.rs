@@ -185,7 +185,9 @@ impl Commands {
         if let Some(why) = &loaded.unreadable {
             return Err(CommandError::Fault(why.clone()));
         }
-        let command = Command { issuer: context.principal.issuer(), action: item.action.clone() };
+        let mut action = item.action.clone();
+        self.ask(context, &mut action).await?;
+        let command = Command { issuer: context.principal.issuer(), action };
         let events = loaded.state.decide(&command).map_err(CommandError::Refused)?;
         self.job(context, item, loaded, &events, deadline).await
     }
@@ -262,8 +264,9 @@ impl Commands {
         metadata: &Value,
     ) -> Result<Vec<JobEvent>, CommandError> {
         check_time(&item.action, clock::now())?;
-        let unborn = Loaded::default();
-        let command = Command { issuer: context.principal.issuer(), action: item.action.clone() };
+        let (unborn, mut action) = (Loaded::default(), item.action.clone());
+        self.ask(context, &mut action).await?;
+        let command = Command { issuer: context.principal.issuer(), action };
         let events = unborn.state.decide(&command).map_err(CommandError::Refused)?;
         self.seal(context, item, &unborn, &events, metadata).await
     }

@@ -167,16 +167,17 @@ impl Commands {
 
     /// Creates a notification under a fresh id.
     pub async fn create(&self, context: &Context, create: Create) -> Result<Done, CommandError> {
-        let create = Action::Create(Box::new(create));
-        let result = self.create_fresh(context, &create).await;
+        let mut create = Action::Create(Box::new(create));
+        let result = self.create_fresh(context, &mut create).await;
         self.metrics.count(&create, result.as_ref().map(|done| done.replayed));
         result
     }
 
-    async fn create_fresh(&self, context: &Context, create: &Action) -> Result<Done, CommandError> {
+    async fn create_fresh(&self, context: &Context, create: &mut Action) -> Result<Done, CommandError> {
         if let Some(answer) = self.first_answer(context).await? {
             return context.replayed(&answer);
         }
+        self.ask(context, create).await?;
         let id = NotificationId::new(clock::new_uuid());
         let deadline = Instant::now() + DEADLINE;
         while Instant::now() < deadline {
@@ -188,6 +189,13 @@ impl Commands {
             }
         }
         Err(CommandError::Conflict)
+    }
+
+    /// Leaves out of what is to be created what its recipient does not want.
+    async fn ask(&self, context: &Context, action: &mut Action) -> Result<(), CommandError> {
+        let Action::Create(create) = action else { return Ok(()) };
+        let Create { user, category, plan, .. } = &mut **create;
+        Ok(self.directory.ask(context.principal.tenant(), user, category.as_ref(), plan).await?)
     }
 
     /// Executes a command on an existing notification, one at a time per notification on this node.

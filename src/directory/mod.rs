@@ -8,6 +8,7 @@
 mod shelf;
 mod source;
 mod template;
+mod wishes;
 mod words;
 
 pub use source::KnownSource;
@@ -37,6 +38,8 @@ const RECIPIENTS_BYTES_MAX: usize = 32 << 20;
 const ENTRY_BYTES: usize = 512;
 /// Bytes of remembered settings, likewise.
 const SETTINGS_BYTES_MAX: usize = 16 << 20;
+/// Tenants of whom it is remembered whether they have described anybody.
+const TENANTS_MAX: usize = 10_000;
 /// Templates whose standing is remembered.
 const STANDINGS_MAX: usize = 10_000;
 /// Bytes of the sources of compiled versions, which take several times as much.
@@ -55,6 +58,8 @@ struct Inner {
     reader: Reader,
     recipients: Shelf<String, Arc<Recipient>>,
     settings: Shelf<String, Arc<Settings>>,
+    /// By tenant.
+    described: Shelf<String, bool>,
     standings: Shelf<String, Option<Standing>>,
     /// `None` of one that is not sound.
     versions: Shelf<(String, u32), Option<Arc<Compiled>>>,
@@ -73,6 +78,7 @@ impl Directory {
             reader,
             recipients: Shelf::new(RECIPIENTS_BYTES_MAX),
             settings: Shelf::new(SETTINGS_BYTES_MAX),
+            described: Shelf::new(TENANTS_MAX),
             standings: Shelf::new(STANDINGS_MAX),
             versions: Shelf::new(SOURCES_BYTES_MAX),
             sources: Shelf::new(HOOK_SOURCES_MAX),
@@ -161,8 +167,13 @@ impl Directory {
     /// To be called after every change: commands do it for their own, the feed for those of others. Ids of aggregates
     /// that are not remembered here are passed over.
     pub fn forget(&self, aggregate_id: &str) {
-        if RecipientId::from_str(aggregate_id).is_ok() {
+        if let Ok(id) = RecipientId::from_str(aggregate_id) {
             self.inner.recipients.forget(&aggregate_id.to_owned());
+            // Who was described once was described for ever.
+            let tenant = id.tenant.to_string();
+            if self.inner.described.get(&tenant) != Ok(true) {
+                self.inner.described.forget(&tenant);
+            }
         } else if SettingsId::from_str(aggregate_id).is_ok() {
             self.inner.settings.forget(&aggregate_id.to_owned());
         } else if TemplateId::from_str(aggregate_id).is_ok() {
@@ -176,6 +187,7 @@ impl Directory {
     pub fn clear(&self) {
         self.inner.recipients.clear();
         self.inner.settings.clear();
+        self.inner.described.clear();
         self.inner.standings.clear();
         self.inner.versions.clear();
         self.inner.sources.clear();

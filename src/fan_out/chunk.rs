@@ -8,14 +8,15 @@ use cqrs_es::{Aggregate, DomainEvent};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 use tidings_domain::broadcast::{self, Action, Broadcast, Chunk, Created};
-use tidings_domain::notification::{self, Notification};
-use tidings_domain::{BroadcastId, Issuer, NotificationId, UserId};
+use tidings_domain::notification::{self, Create, Notification, Plan};
+use tidings_domain::{BroadcastId, Issuer, NotificationId, RecipientId, UserId};
 use tidings_projections::broadcast::Overview;
 use tidings_projections::log::{Codec, Fact, RecipientKey};
 use tokio::time::Instant;
 
 use super::run::FanOutError;
 use crate::clock;
+use crate::directory::Directory;
 use crate::log::{Job, JobEvent};
 use crate::telemetry::traces::TRACEPARENT;
 
@@ -34,18 +35,19 @@ pub struct Chain {
     /// Of its last event.
     sequence: i64,
     codec: Codec,
+    directory: Directory,
     metadata: Map<String, Value>,
 }
 
 impl Chain {
-    pub fn new(overview: Overview, codec: Codec) -> Self {
+    pub fn new(overview: Overview, codec: Codec, directory: Directory) -> Self {
         let Overview { id, created, created_position, state, sequence, metadata, .. } = overview;
         let mut metadata: Map<String, Value> = serde_json::from_str(metadata.get()).unwrap_or_default();
         // Whoever asked for the broadcast did all of it; what caused it is the broadcast. A trace of the request would grow
         // by as many spans as there are recipients.
         metadata.insert("causation_id".into(), json!(id));
         metadata.remove(TRACEPARENT);
-        Self { id, created: Arc::new(created), created_position, state, sequence, codec, metadata }
+        Self { id, created: Arc::new(created), created_position, state, sequence, codec, directory, metadata }
     }
 
     /// The job of this chunk; the next one follows it.
@@ -57,7 +59,17 @@ impl Chain {
         let names: Vec<&str> = users.iter().map(UserId::as_str).collect();
         let tenant = self.created.tenant.clone();
         let keys = self.codec.keys().of_recipients(tenant.as_str(), &names).await?;
-        let recipients: Vec<_> = users.into_iter().zip(keys).collect();
+        if self.created.message.plan.is_in_inbox() && self.directory.describes_anybody(&tenant).await? {
+            let ids = users.iter().map(|user| RecipientId { tenant: tenant.clone(), user: user.clone() });
+            self.directory.meet(ids).await?;
+        }
+        let mut recipients = Vec::with_capacity(users.len());
+        for (user, key) in users.into_iter().zip(keys) {
+            let message = &self.created.message;
+            let mut plan = message.plan.clone();
+            self.directory.ask(&tenant, &user, message.category.as_ref(), &mut plan).await?;
+            recipients.push(Addressed { user, key, plan });
+        }
         let (created, of_recipients) =
             (self.created.clone(), to_raw_value(&metadata).expect("a JSON value always serialises"));
         // Sealing is work for the processor, a few milliseconds of it.
@@ -85,19 +97,28 @@ impl Chain {
     }
 }
 
+/// Somebody who is to be told.
+struct Addressed {
+    user: UserId,
+    key: Arc<RecipientKey>,
+    /// How, with what was not wanted left out.
+    plan: Plan,
+}
+
 /// One for each recipient, decided and sealed.
 fn notifications(
     created: &Created,
-    recipients: Vec<(UserId, Arc<RecipientKey>)>,
+    recipients: Vec<Addressed>,
     metadata: &RawValue,
 ) -> Result<Vec<JobEvent>, FanOutError> {
     let now = clock::now();
     let issuer = Issuer { tenant: created.tenant.clone(), user: None };
     let unborn = Notification::default();
     let mut sealed = Vec::with_capacity(recipients.len() + 2);
-    for (user, key) in recipients {
+    for Addressed { user, key, plan } in recipients {
         let id = NotificationId::new(clock::new_uuid());
         let create = created.message.clone().to(user.clone(), now).ok_or(FanOutError::Forgotten)?;
+        let create = Create { plan, ..create };
         let action = notification::Action::Create(Box::new(create));
         for (sequence, event) in
             (1..).zip(unborn.decide(&notification::Command { issuer: issuer.clone(), action })?)

@@ -20,6 +20,7 @@ use tidings_projections::subscribers::running;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::directory::Directory;
 use crate::log::{History, Log};
 use crate::telemetry::Trouble;
 
@@ -46,6 +47,7 @@ pub struct Workshop {
     pub reader: Reader,
     pub log: Log,
     pub history: History,
+    pub directory: Directory,
 }
 
 pub struct FanOut {

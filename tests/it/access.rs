@@ -241,6 +241,8 @@ async fn example(service: &Service, path: &str, name: &str) -> String {
             service.send(put.header("x-api-key", service.root_key())).await.expect(200);
             key
         }
+        (path, "category") if path.starts_with("/v1/categories/") => "billing".into(),
+        (path, "plan") if path.starts_with("/v1/plans/") => "insist".into(),
         // One that is not configured: nobody is called.
         (path, "channel") if path.ends_with("/test") => "slack".into(),
         (_, "channel") => {

@@ -181,9 +181,11 @@ async fn from_outside_all_is_reached_that_is_not_for_operators() {
     // Those are paths themselves, not only what stands below them.
     let wanted = exact.iter().map(String::as_str).chain([
         "/v1/broadcasts",
+        "/v1/categories",
         "/v1/notifications",
         "/v1/channels",
         "/v1/sources",
+        "/v1/plans",
         "/v1/templates",
         "/health/live",
         "/health/ready",

@@ -109,6 +109,11 @@ async fn prepare(service: &Service, operation: &str, path: &str) {
         let put = service.request("PUT", path).header("x-api-key", service.root_key());
         service.send(put.json(&version)).await.expect(200);
     }
+    if ["getCategory", "getPlan"].contains(&operation) {
+        let body = if operation == "getPlan" { json!({"plan": [{"channel": "email"}]}) } else { json!({}) };
+        let put = service.request("PUT", path).header("x-api-key", service.root_key());
+        service.send(put.json(&body)).await.expect(200);
+    }
     if ["getChannel", "removeChannel"].contains(&operation) {
         let webhook = json!({"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"});
         let put = service.request("PUT", path).header("x-api-key", service.root_key());

@@ -13,6 +13,7 @@ mod batches;
 mod bench;
 mod broadcasts;
 mod bulk_marks;
+mod categories;
 mod channel_calls;
 mod channel_peers;
 mod channels;

@@ -235,16 +235,15 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// As a plan of which it is the step of this index leaves it; the first is active from the release on.
-    pub fn planned(index: usize, step: &PlanStep) -> Self {
-        Self {
-            channel: step.channel,
-            attempt: 1,
-            status: if index == 0 { DeliveryStatus::Pending } else { DeliveryStatus::Waiting },
-            due_at: step.due_at,
-            deadline: None,
-            skipped: None,
-        }
+    /// As a plan leaves its step.
+    pub(super) fn planned(step: &PlanStep, is_first: bool) -> Self {
+        let status = match step.skipped {
+            Some(_) => DeliveryStatus::Skipped,
+            None if is_first => DeliveryStatus::Pending,
+            None => DeliveryStatus::Waiting,
+        };
+        let PlanStep { channel, due_at, skipped, .. } = *step;
+        Self { channel, attempt: 1, status, due_at, deadline: None, skipped }
     }
 
     /// Folds one fact of its notification; those of other channels change nothing.

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use super::{Channel, InvalidContent, RetryPolicy};
+use super::{Channel, Delivery, InvalidContent, RetryPolicy, SkipReason};
 
 /// What makes a step needless when its turn comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,15 +43,18 @@ pub struct PlanStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
     /// When its turn comes at the latest, known from the creation on: `after_s` from the release, or the release itself
-    /// for a first step that calls somebody outside. Whoever asks for a plan leaves it out.
+    /// for the first that is used, where it calls somebody outside. Whoever asks for a plan leaves it out.
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub due_at: Option<OffsetDateTime>,
+    /// Why it is not used, where that is known from the creation on. Whoever asks for a plan leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<SkipReason>,
 }
 
 impl PlanStep {
     /// A step that says no more than its channel.
     pub fn on(channel: Channel) -> Self {
-        Self { channel, after_s: None, unless: None, retry: None, due_at: None }
+        Self { channel, after_s: None, unless: None, retry: None, due_at: None, skipped: None }
     }
 }
 
@@ -102,12 +105,35 @@ impl Plan {
         &self.0
     }
 
+    /// Whether the inbox has a part in it.
+    pub fn is_in_inbox(&self) -> bool {
+        self.0.iter().any(|step| step.channel == Channel::InApp && step.skipped.is_none())
+    }
+
+    /// Leaves out the step on a channel.
+    pub fn skip(&mut self, channel: Channel, reason: SkipReason) {
+        let steps = self.0.iter_mut().filter(|step| step.channel == channel);
+        steps.for_each(|step| step.skipped = Some(reason));
+    }
+
+    /// How its deliveries begin. The first step that is used is active from the release on.
+    pub fn deliveries(&self) -> impl Iterator<Item = Delivery> {
+        let first = self.first();
+        self.0.iter().enumerate().map(move |(index, step)| Delivery::planned(step, Some(index) == first))
+    }
+
+    /// The first step that is used.
+    fn first(&self) -> Option<usize> {
+        self.0.iter().position(|step| step.skipped.is_none())
+    }
+
     /// With the instants that follow from the release, cut to the milliseconds in which they are told.
     pub(super) fn counted_from(&self, release_at: OffsetDateTime) -> Self {
-        let mut steps = self.0.clone();
+        let (mut steps, first) = (self.0.clone(), self.first());
         for (index, step) in steps.iter_mut().enumerate() {
             let wait = match step.after_s {
-                None if index == 0 && step.channel.calls_outside() => Some(Duration::ZERO),
+                _ if step.skipped.is_some() => None,
+                _ if Some(index) == first && step.channel.calls_outside() => Some(Duration::ZERO),
                 after_s => after_s.map(|after_s| Duration::seconds(after_s.into())),
             };
             step.due_at = wait.map(|wait| release_at.saturating_add(wait).truncate_to_millisecond());

@@ -182,7 +182,7 @@ impl Notification {
             },
             expires_at: created.expires_at,
             plan: created.plan.steps().to_vec(),
-            deliveries: (0..).zip(created.plan.steps()).map(|(i, step)| Delivery::planned(i, step)).collect(),
+            deliveries: created.plan.deliveries().collect(),
             ..Self::default()
         }
     }

@@ -1,12 +1,15 @@
-//! The settings of one tenant: by which providers its channels reach people, and how patiently.
+//! The settings of one tenant: by which providers its channels reach people, how patiently, and what goes for which kind
+//! of notification.
 //!
 //! Secrets are told apart from the rest: the log seals them, nothing shows them, and whoever changes a channel without
 //! naming them keeps those that are set.
 
+mod category;
 mod channel;
 mod event;
 mod provider;
 
+pub use category::{CategorySettings, InvalidPlanName, PlanChoice, PlanName};
 pub use channel::{ChannelSettings, InvalidChannel, Semantics};
 pub use event::Event;
 pub use provider::{Endpoint, Provider, ProviderName, Secrets, Security, SigningSecret, Smtp};
@@ -19,7 +22,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::Tenant;
-use crate::notification::Channel;
+use crate::notification::{Category, Channel, Plan};
+use crate::recipient::Preferences;
 
 /// Of a tenant: whoever may act for it as a whole may say it.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +44,22 @@ pub enum Action {
         provider: ProviderName,
         /// What was called; one that was set since is another.
         url: String,
+    },
+    /// Replaces what was said of the category.
+    ChangeCategory {
+        category: Category,
+        settings: Box<CategorySettings>,
+    },
+    RemoveCategory {
+        category: Category,
+    },
+    /// Replaces the plan of that name, for notifications to come.
+    ChangePlan {
+        name: PlanName,
+        plan: Plan,
+    },
+    RemovePlan {
+        name: PlanName,
     },
 }
 
@@ -79,6 +99,15 @@ impl fmt::Debug for NewSecrets {
 pub enum Error {
     #[error(transparent)]
     Invalid(InvalidChannel),
+    /// A category asks for it.
+    #[error("there is no plan of this name")]
+    UnknownPlan,
+    #[error("the category `{}` uses the plan", .category.as_str())]
+    PlanInUse { category: Category },
+    #[error("a tenant has settings for at most 200 categories")]
+    TooManyCategories,
+    #[error("a tenant has at most 100 named plans")]
+    TooManyPlans,
 }
 
 /// A channel as it stands.
@@ -93,9 +122,39 @@ pub struct Configured {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     pub channels: BTreeMap<Channel, Configured>,
+    pub categories: BTreeMap<Category, CategorySettings>,
+    pub plans: BTreeMap<PlanName, Plan>,
 }
 
 impl Settings {
+    pub const CATEGORIES_MAX: usize = 200;
+    pub const PLANS_MAX: usize = 100;
+
+    /// Of a notification that names none: its category's, else that with the name `default`, else the inbox alone.
+    pub fn plan_for(&self, category: Option<&Category>) -> Plan {
+        let of_category = category.and_then(|category| self.categories.get(category)?.plan.as_ref());
+        let named = |name: &str| self.plans.iter().find(|(known, _)| known.as_str() == name);
+        let plan = match of_category {
+            Some(PlanChoice::Steps(plan)) => Some(plan),
+            Some(PlanChoice::Named(name)) => self.plans.get(name),
+            None => named(PlanName::DEFAULT).map(|(_, plan)| plan),
+        };
+        plan.cloned().unwrap_or_default()
+    }
+
+    /// Whether a notification goes out on a channel: the recipient's word first, then the category's, then yes.
+    pub fn admits(&self, preferences: &Preferences, category: Option<&Category>, channel: Channel) -> bool {
+        match category.and_then(|category| Some((category, self.categories.get(category)?))) {
+            Some((category, settings)) => settings.admits(preferences, category, channel),
+            None => preferences.wants(category, channel).unwrap_or(true),
+        }
+    }
+
+    /// Whether it passes whatever the recipient switched off, and quiet hours.
+    pub fn is_critical(&self, category: Option<&Category>) -> bool {
+        category.and_then(|category| self.categories.get(category)).is_some_and(|settings| settings.critical)
+    }
+
     /// What follows from the command. Nothing, when everything it asks for is already so.
     pub fn decide(&self, command: &Command) -> Result<Option<Event>, Error> {
         let tenant = command.tenant.clone();
@@ -112,7 +171,53 @@ impl Settings {
                 let (channel, provider) = (*channel, provider.clone());
                 Ok(stands.then_some(Event::EndpointDisabled { tenant, channel, provider }))
             }
+            Action::ChangeCategory { category, settings } => self.change_category(tenant, category, settings),
+            Action::RemoveCategory { category } => {
+                let stands = self.categories.contains_key(category);
+                Ok(stands.then(|| Event::CategoryRemoved { tenant, category: category.clone() }))
+            }
+            Action::ChangePlan { name, plan } => self.change_plan(tenant, name, plan),
+            Action::RemovePlan { name } => self.remove_plan(tenant, name),
         }
+    }
+
+    fn change_category(
+        &self,
+        tenant: Tenant,
+        category: &Category,
+        settings: &CategorySettings,
+    ) -> Result<Option<Event>, Error> {
+        let before = self.categories.get(category);
+        if before == Some(settings) {
+            return Ok(None);
+        }
+        if before.is_none() && self.categories.len() >= Self::CATEGORIES_MAX {
+            return Err(Error::TooManyCategories);
+        }
+        if let Some(PlanChoice::Named(name)) = &settings.plan
+            && !self.plans.contains_key(name)
+        {
+            return Err(Error::UnknownPlan);
+        }
+        let (category, settings) = (category.clone(), settings.clone());
+        Ok(Some(Event::CategoryChanged { tenant, category, settings }))
+    }
+
+    fn change_plan(&self, tenant: Tenant, name: &PlanName, plan: &Plan) -> Result<Option<Event>, Error> {
+        let before = self.plans.get(name);
+        if before.is_none() && self.plans.len() >= Self::PLANS_MAX {
+            return Err(Error::TooManyPlans);
+        }
+        let changes = before != Some(plan);
+        Ok(changes.then(|| Event::PlanChanged { tenant, name: name.clone(), plan: plan.clone() }))
+    }
+
+    fn remove_plan(&self, tenant: Tenant, name: &PlanName) -> Result<Option<Event>, Error> {
+        let uses = |settings: &CategorySettings| matches!(&settings.plan, Some(PlanChoice::Named(named)) if named == name);
+        if let Some((category, _)) = self.categories.iter().find(|(_, settings)| uses(settings)) {
+            return Err(Error::PlanInUse { category: category.clone() });
+        }
+        Ok(self.plans.contains_key(name).then(|| Event::PlanRemoved { tenant, name: name.clone() }))
     }
 
     fn configure(&self, tenant: Tenant, configure: &ConfigureChannel) -> Result<Option<Event>, Error> {
@@ -147,6 +252,12 @@ impl Settings {
                     configured.disabled.push(provider.clone());
                 }
             }
+            Event::CategoryChanged { category, settings, .. } => {
+                self.categories.insert(category.clone(), settings.clone());
+            }
+            Event::CategoryRemoved { category, .. } => _ = self.categories.remove(category),
+            Event::PlanChanged { name, plan, .. } => _ = self.plans.insert(name.clone(), plan.clone()),
+            Event::PlanRemoved { name, .. } => _ = self.plans.remove(name),
         }
     }
 }
@@ -192,5 +303,7 @@ impl cqrs_es::Aggregate for Settings {
     }
 }
 
+#[cfg(test)]
+mod category_tests;
 #[cfg(test)]
 mod tests;

@@ -130,8 +130,8 @@ impl Rows {
 
 fn planned(created: &Created, position: i64) -> Vec<Row> {
     let life = if created.deliver_at.is_some() { Life::Scheduled } else { Life::Active };
-    let row = |(index, step)| Row {
-        delivery: Delivery::planned(index, step),
+    let row = |(index, delivery)| Row {
+        delivery,
         step: index as i16,
         created: position,
         life,
@@ -139,7 +139,7 @@ fn planned(created: &Created, position: i64) -> Vec<Row> {
         error: None,
         position,
     };
-    created.plan.steps().iter().enumerate().map(row).collect()
+    created.plan.deliveries().enumerate().map(row).collect()
 }
 
 impl Row {

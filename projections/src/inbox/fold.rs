@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tidings_domain::notification::{Channel, Created, Event};
+use tidings_domain::notification::{Created, Event};
 use uuid::Uuid;
 
 use super::item::{Change, Counts, Ended, Fixed, Item, ItemState};
@@ -90,7 +90,7 @@ impl Rows {
     }
 
     fn create(&mut self, event: &Recorded, key: ItemKey, created: &Created) -> Option<Change> {
-        if created.plan.steps().iter().all(|step| step.channel != Channel::InApp) {
+        if !created.plan.is_in_inbox() {
             self.made.insert(key.clone());
             self.items.insert(key, ItemState::elsewhere(event.position));
             return None;

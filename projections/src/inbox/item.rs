@@ -41,13 +41,13 @@ impl Ended {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ItemState {
-    /// Where it entered the inbox; `None` while it is scheduled, and for ever where its plan leaves out the inbox.
+    /// Where it entered the inbox; `None` while it is scheduled, and for ever where it is for other channels only.
     pub listed: Option<i64>,
     /// Its last change.
     pub position: i64,
     pub category: Option<Arc<str>>,
     pub tags: Arc<[String]>,
-    /// [`Fixed`] as JSON; empty where its plan leaves out the inbox.
+    /// [`Fixed`] as JSON; empty where it is for other channels only.
     pub content: Arc<str>,
     pub seen_at: Option<OffsetDateTime>,
     pub read_at: Option<OffsetDateTime>,

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use tidings_domain::notification::{Channel, Event};
+use tidings_domain::notification::{Channel, Delivery, DeliveryStatus, Event};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -79,9 +79,10 @@ impl Moves {
             Event::Created(created) => {
                 created.deliver_at.into_iter().for_each(|at| put(Kind::Release, Some(at)));
                 created.expires_at.into_iter().for_each(|at| put(Kind::Expire, Some(at)));
-                // The first step waits for nothing but the release.
-                for step in created.plan.steps().iter().skip(1).filter(|step| step.due_at.is_some()) {
-                    put(Kind::Activate(step.channel), step.due_at);
+                // The first step that is used waits for nothing but the release.
+                let waits = |delivery: &Delivery| delivery.status == DeliveryStatus::Waiting;
+                for delivery in created.plan.deliveries().filter(|it| waits(it) && it.due_at.is_some()) {
+                    put(Kind::Activate(delivery.channel), delivery.due_at);
                 }
             }
             Event::Released {} => put(Kind::Release, None),

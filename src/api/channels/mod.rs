@@ -8,7 +8,6 @@ pub use trial::Trials;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cqrs_es::Aggregate;
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
@@ -18,7 +17,6 @@ use tidings_domain::settings::{
     self, Action, ChannelSettings, ConfigureChannel, Configured, InvalidChannel, Settings,
 };
 use tidings_domain::{SettingsId, Tenant};
-use tidings_projections::settings::fold;
 use time::OffsetDateTime;
 
 use self::provider::{Provider, PutProvider};
@@ -190,7 +188,7 @@ impl Channels {
         let changed = command.backend.commands.change_settings(&command.context(&key), &id, action).await?;
         // As it stood then: a repetition is given the answer of the first, whatever was said since.
         let reads = &command.backend.reads;
-        let settings = settings_at(reads, &id, changed.position).await?;
+        let settings = reads.settings_at(&id.tenant, changed.position).await?;
         let shown = Shown::of(channel, &settings, now)?;
         let replayed = changed.replayed.then_some(true);
         Ok(ChannelResponse::Kept(Json(shown), reads.cursor(changed.position), replayed))
@@ -206,7 +204,7 @@ impl Channels {
         channel: Path<String>,
     ) -> Result<Json<Shown>, Problem> {
         let channel = parse(&channel)?;
-        let settings = settings_at(reads, &id(caller.principal.tenant()), i64::MAX).await?;
+        let settings = reads.settings(caller.principal.tenant()).await?;
         Shown::of(channel, &settings, clock::now()).map(Json)
     }
 
@@ -241,7 +239,7 @@ impl Channels {
         caller: Caller<Service<Admin>>,
         reads: &Reads,
     ) -> Result<Json<ChannelList>, Problem> {
-        let settings = settings_at(reads, &id(caller.principal.tenant()), i64::MAX).await?;
+        let settings = reads.settings(caller.principal.tenant()).await?;
         let channels = settings.channels.keys().map(|channel| Shown::of(*channel, &settings, clock::now()));
         Ok(Json(ChannelList { channels: channels.collect::<Result<_, Problem>>()? }))
     }
@@ -255,13 +253,6 @@ fn parse(text: &str) -> Result<Channel, Problem> {
 
 fn id(tenant: &Tenant) -> SettingsId {
     SettingsId { tenant: tenant.clone() }
-}
-
-/// As they stood at a position of the log.
-async fn settings_at(reads: &Reads, id: &SettingsId, position: i64) -> Result<Settings, Problem> {
-    let mut events = reads.reader.of_aggregates(&reads.pool, Settings::TYPE, &[id.to_string()]).await?;
-    events.retain(|event| event.position <= position);
-    fold(&events).map_err(|error| Problem::internal(&error))
 }
 
 impl PutChannel {
@@ -378,6 +369,10 @@ impl From<settings::Error> for Problem {
     fn from(refusal: settings::Error) -> Self {
         match refusal {
             settings::Error::Invalid(invalid) => invalid.into(),
+            settings::Error::UnknownPlan => Self::at(Kind::Invalid, "/plan", refusal.to_string()),
+            settings::Error::PlanInUse { .. }
+            | settings::Error::TooManyCategories
+            | settings::Error::TooManyPlans => Self::new(Kind::InvalidState, refusal.to_string()),
         }
     }
 }

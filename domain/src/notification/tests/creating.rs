@@ -65,7 +65,7 @@ fn a_notification_with_a_delivery_time_waits_for_it() {
 #[test]
 fn the_first_attempt_of_every_planned_channel_is_pending() {
     let notification = given([]).when(Action::Create(Box::new(create()))).then([created()]);
-    let first = Delivery::planned(0, &in_app());
+    let first = Delivery::planned(&in_app(), true);
     assert_eq!((first.channel, first.attempt), (Channel::InApp, 1));
     assert_eq!(first.status, DeliveryStatus::Pending);
     assert_eq!(notification.deliveries, [first]);

@@ -12,7 +12,7 @@ fn retried() -> Vec<Event> {
 }
 
 fn attempt(attempt: u32, status: DeliveryStatus) -> [Delivery; 1] {
-    [Delivery { attempt, status, ..Delivery::planned(0, &in_app()) }]
+    [Delivery { attempt, status, ..Delivery::planned(&in_app(), true) }]
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn created_with_a_plan() -> Created {
         unless: Some(Unless::Read),
         retry: Some(RetryPolicy { attempts_max: 8, backoff: seconds }),
         due_at: Some(datetime!(2026-08-01 09:35:00.25 UTC)),
+        skipped: None,
     };
     let webhook = PlanStep {
         channel: Channel::Webhook,
@@ -64,6 +65,7 @@ fn created_with_a_plan() -> Created {
         unless: Some(Unless::Seen),
         retry: Some(RetryPolicy::STANDARD_WEBHOOKS),
         due_at: Some(datetime!(2026-08-01 10:30:00.25 UTC)),
+        skipped: None,
     };
     let slack = PlanStep { unless: Some(Unless::Delivered), ..PlanStep::on(Channel::Slack) };
     Created {
@@ -91,6 +93,17 @@ fn created_outside() -> Created {
     Created { plan: Plan::new(vec![email]).unwrap(), ..created_with_the_least() }
 }
 
+/// What is not wanted in the inbox goes out at once on the channel after it.
+fn created_without_the_inbox() -> Created {
+    let in_app = PlanStep { skipped: Some(SkipReason::Preference), ..in_app() };
+    let email = PlanStep {
+        after_s: Some(300),
+        due_at: Some(datetime!(2026-08-01 08:00 UTC)),
+        ..PlanStep::on(Channel::Email)
+    };
+    Created { plan: Plan::new(vec![in_app, email]).unwrap(), ..created_with_the_least() }
+}
+
 fn delivered_as(provider_ref: &str) -> Event {
     Event::DeliverySucceeded { channel: Channel::Email, attempt: 2, provider_ref: Some(provider_ref.into()) }
 }
@@ -106,6 +119,7 @@ fn expectations() -> BTreeMap<&'static str, Event> {
         ("notification.created@1.0.0-plan", Event::Created(Box::new(created_with_a_plan()))),
         ("notification.created@1.0.0-template", Event::Created(Box::new(created_of_a_template()))),
         ("notification.created@1.0.0-outside", Event::Created(Box::new(created_outside()))),
+        ("notification.created@1.0.0-skipped", Event::Created(Box::new(created_without_the_inbox()))),
         ("notification.released@1.0.0", Event::Released {}),
         ("notification.woken@1.0.0", Event::Woken {}),
         ("notification.seen@1.0.0", Event::Seen {}),

@@ -4,7 +4,7 @@ use time::Duration;
 use time::macros::datetime;
 
 use crate::notification::{
-    Channel, Create, DeliveryStatus, InvalidContent, Plan, PlanStep, RetryPolicy, Unless,
+    Channel, Create, DeliveryStatus, InvalidContent, Plan, PlanStep, RetryPolicy, SkipReason, Unless,
 };
 
 use super::harness::fold;
@@ -101,4 +101,22 @@ fn whoever_asks_for_a_plan_does_not_say_when_it_is_due() {
     let fixed = Plan::new(steps.clone()).unwrap().counted_from(NOW);
     assert_eq!(fixed.steps()[1].due_at, None);
     assert_eq!(fixed.steps()[0].retry, steps[0].retry);
+}
+
+#[test]
+fn what_is_skipped_from_the_creation_on_hands_its_turn_to_the_next_step() {
+    let mut plan = Plan::new(vec![in_app(), after(Channel::Email, 300), after(Channel::Slack, 600)]).unwrap();
+    assert!(plan.is_in_inbox());
+    plan.skip(Channel::InApp, SkipReason::Preference);
+    assert!(!plan.is_in_inbox());
+    let standing = |plan: Plan| -> Vec<_> {
+        let notification = fold([created_from(Create { plan, ..create() })]);
+        notification.deliveries.iter().map(|d| (d.status, d.due_at, d.skipped)).collect()
+    };
+    let skipped = |reason| (DeliveryStatus::Skipped, None, Some(reason));
+    let waiting = (DeliveryStatus::Waiting, Some(NOW + Duration::minutes(10)), None);
+    let expected = [skipped(SkipReason::Preference), (DeliveryStatus::Pending, Some(NOW), None), waiting];
+    assert_eq!(standing(plan.clone()), expected);
+    Channel::ALL.into_iter().for_each(|channel| plan.skip(channel, SkipReason::Throttled));
+    assert_eq!(standing(plan), [skipped(SkipReason::Throttled); 3], "nobody is called");
 }

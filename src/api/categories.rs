@@ -1,0 +1,197 @@
+//! Categories: how a tenant's notifications of a kind are delivered.
+
+use std::collections::BTreeMap;
+
+use poem_openapi::param::Path;
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde::Deserialize;
+use tidings_domain::SettingsId;
+use tidings_domain::notification;
+use tidings_domain::settings::{Action, CategorySettings};
+
+use super::Tag;
+use super::body::{Body, CommandBody};
+use super::credentials::{Admin, Caller, Service};
+use super::plan::{PlanChoice, PlannedStep};
+use super::problem::{Kind, Problem};
+use super::reads::Reads;
+use super::recipients::switches;
+use super::request::{Command, Key};
+use super::wire::PlanStepBody;
+
+pub struct Categories;
+
+/// How notifications of the category are delivered. It replaces what was said before.
+#[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[oai(deny_unknown_fields)]
+struct PutCategory {
+    /// Whether they reach users whatever those switched off, and at any hour; `false` where it is left out.
+    critical: Option<bool>,
+    /// Channels that are on or off (`in_app`, `email`, `slack`, `webhook`) for users who say nothing of it.
+    channels: Option<BTreeMap<String, bool>>,
+    /// The plan of those that name none: the name of one, or its steps.
+    plan: Option<PlanChoice<PlanStepBody>>,
+}
+
+/// How notifications of a category are delivered.
+#[derive(Debug, Object)]
+#[oai(rename = "Category", skip_serializing_if_is_none)]
+struct Shown {
+    category: String,
+    critical: bool,
+    /// By channel.
+    channels: BTreeMap<String, bool>,
+    plan: Option<PlanChoice<PlannedStep>>,
+}
+
+/// The categories that a tenant has said something of.
+#[derive(Debug, Object)]
+struct CategoryList {
+    categories: Vec<Shown>,
+}
+
+/// A category of which nothing is said any more.
+#[derive(Debug, Object)]
+struct RemovedCategory {
+    category: String,
+}
+
+#[derive(ApiResponse)]
+enum CategoryResponse {
+    /// Recorded, or already so.
+    #[oai(status = 200)]
+    Kept(
+        Json<Shown>,
+        /// Everything the command did is at or before this position of the log.
+        #[oai(header = "Tidings-Cursor")]
+        String,
+        /// `true` where an earlier request with the same key had done it.
+        #[oai(header = "Idempotent-Replayed")]
+        Option<bool>,
+    ),
+}
+
+#[derive(ApiResponse)]
+enum RemovedResponse {
+    /// Recorded, or already so.
+    #[oai(status = 200)]
+    Removed(
+        Json<RemovedCategory>,
+        /// Everything the command did is at or before this position of the log.
+        #[oai(header = "Tidings-Cursor")]
+        String,
+        /// `true` where an earlier request with the same key had done it.
+        #[oai(header = "Idempotent-Replayed")]
+        Option<bool>,
+    ),
+}
+
+#[OpenApi(prefix_path = "/v1", tag = "Tag::Categories")]
+impl Categories {
+    /// Say how a category is delivered
+    ///
+    /// Nobody makes a category: it is there for as long as a notification names it. What is said of it holds for
+    /// notifications to come. A tenant may say something of 200.
+    #[oai(path = "/categories/:category", method = "put", operation_id = "putCategory")]
+    async fn put(
+        &self,
+        command: Command<Service<Admin>, Body<PutCategory>>,
+        /// The category: 1 to 64 characters without control characters.
+        category: Path<String>,
+        /// Makes a repetition harmless.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+    ) -> Result<CategoryResponse, Problem> {
+        let category = parse(category.0)?;
+        let settings = command.body.parse::<PutCategory>()?.into_domain()?;
+        let shown = Shown::of(&category, &settings);
+        let action = Action::ChangeCategory { category, settings: Box::new(settings) };
+        let (cursor, replayed) = command.set(&key, action).await?;
+        Ok(CategoryResponse::Kept(Json(shown), cursor, replayed))
+    }
+
+    /// Look at how a category is delivered
+    #[oai(path = "/categories/:category", method = "get", operation_id = "getCategory")]
+    async fn get(
+        &self,
+        caller: Caller<Service<Admin>>,
+        reads: &Reads,
+        /// The category.
+        category: Path<String>,
+    ) -> Result<Json<Shown>, Problem> {
+        let category = parse(category.0)?;
+        let settings = reads.settings(caller.principal.tenant()).await?;
+        let found = settings.categories.get(&category);
+        let found = found.ok_or_else(|| Problem::new(Kind::NotFound, "nothing is said of the category"))?;
+        Ok(Json(Shown::of(&category, found)))
+    }
+
+    /// Say nothing more of a category
+    #[oai(path = "/categories/:category", method = "delete", operation_id = "removeCategory")]
+    async fn remove(
+        &self,
+        command: Command<Service<Admin>>,
+        /// The category.
+        category: Path<String>,
+        /// Makes a repetition harmless.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+    ) -> Result<RemovedResponse, Problem> {
+        command.body.parse()?;
+        let category = parse(category.0)?;
+        let removed = RemovedCategory { category: category.as_str().into() };
+        let (cursor, replayed) = command.set(&key, Action::RemoveCategory { category }).await?;
+        Ok(RemovedResponse::Removed(Json(removed), cursor, replayed))
+    }
+
+    /// List categories
+    ///
+    /// Those that the key's tenant has said something of.
+    #[oai(path = "/categories", method = "get", operation_id = "listCategories")]
+    async fn list(
+        &self,
+        caller: Caller<Service<Admin>>,
+        reads: &Reads,
+    ) -> Result<Json<CategoryList>, Problem> {
+        let settings = reads.settings(caller.principal.tenant()).await?;
+        let categories = settings.categories.iter().map(|(category, says)| Shown::of(category, says));
+        Ok(Json(CategoryList { categories: categories.collect() }))
+    }
+}
+
+fn parse(text: String) -> Result<notification::Category, Problem> {
+    notification::Category::new(text).map_err(|error| Problem::at(Kind::Malformed, "category", error.detail))
+}
+
+impl<B: CommandBody> Command<Service<Admin>, B> {
+    /// Changes the tenant's settings; gives back the position and whether it was a repetition, as headers say it.
+    pub(super) async fn set(&self, key: &Key, action: Action) -> Result<(String, Option<bool>), Problem> {
+        let id = SettingsId { tenant: self.principal().tenant().clone() };
+        let changed = self.backend.commands.change_settings(&self.context(key), &id, action).await?;
+        Ok((self.backend.reads.cursor(changed.position), changed.replayed.then_some(true)))
+    }
+}
+
+impl PutCategory {
+    fn into_domain(self) -> Result<CategorySettings, Problem> {
+        Ok(CategorySettings {
+            critical: self.critical.unwrap_or_default(),
+            channels: switches("/channels", self.channels.unwrap_or_default())?,
+            plan: self.plan.map(PlanChoice::into_domain).transpose()?,
+        })
+    }
+}
+
+impl Shown {
+    fn of(category: &notification::Category, settings: &CategorySettings) -> Self {
+        let channels = settings.channels.iter();
+        Self {
+            category: category.as_str().into(),
+            critical: settings.critical,
+            channels: channels.map(|(channel, on)| (channel.as_str().into(), *on)).collect(),
+            plan: settings.plan.as_ref().map(PlanChoice::from),
+        }
+    }
+}
