@@ -4,6 +4,7 @@
 //! the domain, `timers` asks for what is due, `log` appends; `mirror` copies the log to Redis, and `gateway` sends it to whoever listens; `directory` remembers who reads
 //! what.
 
+pub mod admissions;
 pub mod api;
 pub mod app;
 pub mod auth;

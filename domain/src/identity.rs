@@ -311,7 +311,7 @@ pub(crate) fn parts<'a>(prefix: &str, text: &'a str) -> Option<(Tenant, &'a str)
 }
 
 /// A part with its length before it, and what follows. One spelling per id: a length has neither a sign nor leading zeros.
-fn counted(text: &str) -> Option<(&str, &str)> {
+pub(crate) fn counted(text: &str) -> Option<(&str, &str)> {
     let (length, rest) = text.split_once(':')?;
     let (part, rest) = rest.split_at_checked(length.parse().ok()?)?;
     (part.len().to_string() == length).then_some((part, rest))

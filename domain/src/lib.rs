@@ -4,6 +4,7 @@
 //! Nothing here reads a clock, draws a random number or does IO. Time and ids come in with the command;
 //! rules that depend on time wait for an event that says the time has come.
 
+pub mod admission;
 pub mod broadcast;
 pub mod decode;
 pub mod identity;

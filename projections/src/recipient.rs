@@ -19,7 +19,8 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Recipient, Unreadable> {
             | Fact::Settings(..)
             | Fact::Broadcast(..)
             | Fact::Source(..)
-            | Fact::Hook(..) => {}
+            | Fact::Hook(..)
+            | Fact::Admission(..) => {}
         }
     }
     Ok(recipient)

@@ -19,7 +19,8 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Settings, Unreadable> {
             | Fact::Subscription(..)
             | Fact::Broadcast(..)
             | Fact::Source(..)
-            | Fact::Hook(..) => {}
+            | Fact::Hook(..)
+            | Fact::Admission(..) => {}
         }
     }
     Ok(settings)

@@ -19,7 +19,8 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Source, Unreadable> {
             | Fact::Subscription(..)
             | Fact::Settings(..)
             | Fact::Broadcast(..)
-            | Fact::Hook(..) => {}
+            | Fact::Hook(..)
+            | Fact::Admission(..) => {}
         }
     }
     Ok(source)

@@ -19,7 +19,8 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Option<Template>, Unreadable> {
             | Fact::Settings(..)
             | Fact::Broadcast(..)
             | Fact::Source(..)
-            | Fact::Hook(..) => {}
+            | Fact::Hook(..)
+            | Fact::Admission(..) => {}
         }
     }
     Ok((!template.versions.is_empty()).then_some(template))

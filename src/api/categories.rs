@@ -1,6 +1,7 @@
 //! Categories: how a tenant's notifications of a kind are delivered.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
@@ -8,11 +9,12 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::Deserialize;
 use tidings_domain::SettingsId;
 use tidings_domain::notification;
-use tidings_domain::settings::{Action, CategorySettings};
+use tidings_domain::settings::{Action, CategorySettings, Throttle};
 
 use super::Tag;
 use super::body::{Body, CommandBody};
 use super::credentials::{Admin, Caller, Service};
+use super::duration;
 use super::plan::{PlanChoice, PlannedStep};
 use super::problem::{Kind, Problem};
 use super::reads::Reads;
@@ -33,6 +35,26 @@ struct PutCategory {
     channels: Option<BTreeMap<String, bool>>,
     /// The plan of those that name none: the name of one, or its steps.
     plan: Option<PlanChoice<PlanStepBody>>,
+    throttle: Option<PutThrottle>,
+}
+
+/// How many of them a user gets: the rest is recorded and skipped as `throttled`, on every channel.
+#[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[oai(deny_unknown_fields)]
+struct PutThrottle {
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+    max: u32,
+    /// In every span of this length: whole seconds from `1s` to `30d`.
+    window: String,
+}
+
+/// How many notifications of a category a user gets.
+#[derive(Debug, Object)]
+#[oai(rename = "Throttle")]
+struct ShownThrottle {
+    max: u32,
+    window: String,
 }
 
 /// How notifications of a category are delivered.
@@ -44,6 +66,7 @@ struct Shown {
     /// By channel.
     channels: BTreeMap<String, bool>,
     plan: Option<PlanChoice<PlannedStep>>,
+    throttle: Option<ShownThrottle>,
 }
 
 /// The categories that a tenant has said something of.
@@ -180,7 +203,19 @@ impl PutCategory {
             critical: self.critical.unwrap_or_default(),
             channels: switches("/channels", self.channels.unwrap_or_default())?,
             plan: self.plan.map(PlanChoice::into_domain).transpose()?,
+            throttle: self.throttle.map(PutThrottle::into_domain).transpose()?,
         })
+    }
+}
+
+impl PutThrottle {
+    fn into_domain(self) -> Result<Throttle, Problem> {
+        if !(1..=Throttle::MAX_MAX).contains(&self.max) {
+            return Err(Problem::at(Kind::Invalid, "/throttle/max", "must be 1 to 1,000"));
+        }
+        let bounds = Duration::from_secs(1)..=Duration::from_secs(Throttle::WINDOW_S_MAX.into());
+        let window_s = duration::parse_seconds_at("/throttle/window", &self.window, bounds)?;
+        Ok(Throttle { max: self.max, window_s })
     }
 }
 
@@ -192,6 +227,10 @@ impl Shown {
             critical: settings.critical,
             channels: channels.map(|(channel, on)| (channel.as_str().into(), *on)).collect(),
             plan: settings.plan.as_ref().map(PlanChoice::from),
+            throttle: settings.throttle.map(|Throttle { max, window_s }| ShownThrottle {
+                max,
+                window: duration::format(Duration::from_secs(window_s.into())),
+            }),
         }
     }
 }

@@ -33,6 +33,13 @@ pub fn parse_at(pointer: &str, text: &str, bounds: RangeInclusive<Duration>) -> 
     Ok(duration)
 }
 
+/// The same in whole seconds.
+pub fn parse_seconds_at(pointer: &str, text: &str, bounds: RangeInclusive<Duration>) -> Result<u32, Problem> {
+    let duration = parse_at(pointer, text, bounds)?;
+    let seconds = u32::try_from(duration.as_secs()).ok().filter(|_| duration.subsec_millis() == 0);
+    seconds.ok_or_else(|| Problem::at(Kind::Invalid, pointer, "must be whole seconds"))
+}
+
 /// In the longest unit that leaves no rest; what is less than a millisecond is cut.
 pub fn format(duration: Duration) -> String {
     let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

@@ -139,11 +139,7 @@ impl PlanStepBody {
         let pointer = format!("/plan/{index}/after");
         let after_s = self.after.map(|text| {
             let bounds = Duration::from_secs(1)..=Duration::from_secs(Plan::AFTER_S_MAX.into());
-            let after = duration::parse_at(&pointer, &text, bounds)?;
-            if after.subsec_millis() != 0 {
-                return Err(Problem::at(Kind::Invalid, &pointer, "must be whole seconds"));
-            }
-            Ok(u32::try_from(after.as_secs()).expect("30 days are within its bounds"))
+            duration::parse_seconds_at(&pointer, &text, bounds)
         });
         let step = PlanStep::on(self.channel.into());
         Ok(PlanStep { after_s: after_s.transpose()?, unless: self.unless.map(Into::into), ..step })

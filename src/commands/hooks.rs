@@ -83,9 +83,11 @@ impl Commands {
             let (command_id, epoch) = (clock::new_uuid(), self.log.epoch());
             let metadata = json!(context.metadata(command_id, None));
             let mut events = Vec::with_capacity(items.len() + 1);
+            let mut admissions = self.admissions();
             for item in items {
-                events.extend(self.beginning(context, item, &metadata).await?);
+                events.extend(self.beginning(context, item, &mut admissions, &metadata).await?);
             }
+            events.extend(admissions.into_events(&metadata).await?);
             events.push(self.hook_event(&id, &hook, &metadata).await?);
             let ids: Vec<NotificationId> = items.iter().map(|item| item.id).collect();
             // What came to nothing may come again.
@@ -96,7 +98,7 @@ impl Commands {
                     return Ok(Hooked { notifications: Vec::new(), position, replayed: false });
                 }
                 Ok(Appended::Replayed(answer)) => return repeated(context, &answer),
-                // All ids are new: a new epoch began meanwhile.
+                // Somebody else was let in meanwhile, or a new epoch began.
                 Err(AppendError::Conflict) => tokio::time::sleep(CONFLICT_PAUSE).await,
                 Err(error) => return Err(CommandError::Append(error)),
             }

@@ -9,12 +9,13 @@ use futures_util::future::{join_all, maybe_done};
 use futures_util::poll;
 use serde_json::{Value, json};
 use tidings_domain::NotificationId;
-use tidings_domain::notification::{Action, Command, Notification};
+use tidings_domain::notification::{Action, Command, Create, Notification};
 use tidings_projections::log::Fact;
 use tokio::time::Instant;
 
 use super::error::check_time;
 use super::{CONFLICT_PAUSE, CommandError, Commands, Context, DEADLINE, Done, describe};
+use crate::admissions::Admissions;
 use crate::clock;
 use crate::log::{AppendError, Appended, Job, JobEvent, Lane, Record};
 use crate::telemetry::traces::Span;
@@ -87,6 +88,7 @@ impl Commands {
         deadline: Instant,
     ) -> Result<Vec<Result<Ran, CommandError>>, CommandError> {
         let _turns = self.locks.lock_all(items.iter().filter(|i| !is_create(i)).map(|i| i.id)).await;
+        self.run_bounded(context, items, &mut answers, deadline).await?;
         loop {
             let open: Vec<&Item> = items.iter().filter(|item| !answers.contains_key(&item.part)).collect();
             if open.is_empty() {
@@ -261,11 +263,16 @@ impl Commands {
         &self,
         context: &Context,
         item: &Item,
+        admissions: &mut Admissions<'_>,
         metadata: &Value,
     ) -> Result<Vec<JobEvent>, CommandError> {
         check_time(&item.action, clock::now())?;
         let (unborn, mut action) = (Loaded::default(), item.action.clone());
-        self.ask(context, &mut action).await?;
+        if let Action::Create(create) = &mut action {
+            let Create { user, category, plan, .. } = &mut **create;
+            let whose = (context.principal.tenant(), &*user);
+            admissions.admit(whose, category.as_ref(), item.id, plan).await?;
+        }
         let command = Command { issuer: context.principal.issuer(), action };
         let events = unborn.state.decide(&command).map_err(CommandError::Refused)?;
         self.seal(context, item, &unborn, &events, metadata).await
@@ -304,12 +311,12 @@ impl Commands {
 }
 
 /// An item of a request that lists its items: under its number.
-fn record(context: &Context, item: &Item, _changed: bool) -> Option<Record> {
+pub(super) fn record(context: &Context, item: &Item, _changed: bool) -> Option<Record> {
     let key = context.idempotency.as_ref()?;
     let status = if is_create(item) { 201 } else { 200 };
     Some(key.record(&context.principal, item.part, status, json!({"id": item.id})))
 }
 
-fn is_create(item: &Item) -> bool {
+pub(super) fn is_create(item: &Item) -> bool {
     matches!(item.action, Action::Create(_))
 }

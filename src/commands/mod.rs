@@ -3,6 +3,7 @@
 //! Single commands go through the framework; many at once through [`many`], which loads in one query and
 //! appends one job per aggregate.
 
+mod bounded;
 mod broadcasts;
 mod bulk;
 mod changes;
@@ -44,7 +45,7 @@ use uuid::Uuid;
 use crate::auth::Principal;
 use crate::clock;
 use crate::directory::Directory;
-use crate::log::{Answer, AppendError, Appended, Call, GroupCommit, History, Log, with_call};
+use crate::log::{Answer, AppendError, Appended, Call, GroupCommit, History, Lane, Log, with_call};
 use crate::telemetry::Tracing;
 use crate::telemetry::metrics::CommandMetrics;
 use crate::telemetry::traces::{Span, TRACEPARENT, Trace};
@@ -177,9 +178,13 @@ impl Commands {
         if let Some(answer) = self.first_answer(context).await? {
             return context.replayed(&answer);
         }
-        self.ask(context, create).await?;
         let id = NotificationId::new(clock::new_uuid());
         let deadline = Instant::now() + DEADLINE;
+        if let Some(bound) = self.bound(context, create).await? {
+            let item = Item { id, action: create.clone(), part: 0 };
+            return self.create_bounded(context, &item, &bound, Lane::Single, deadline).await;
+        }
+        self.ask(context, create).await?;
         while Instant::now() < deadline {
             match self.execute(context, id, create.clone(), true, 201, deadline).await? {
                 Execution::Stored { position } => return Ok(Done { id, position, replayed: false }),

@@ -3,6 +3,7 @@
 use cqrs_es::Aggregate;
 use tidings_domain::notification::{Category, Channel, Plan, SkipReason};
 use tidings_domain::recipient::{Preferences, Recipient};
+use tidings_domain::settings::Throttle;
 use tidings_domain::{Tenant, UserId};
 use tidings_projections::log::{Outage, ReadError};
 
@@ -34,6 +35,17 @@ impl Directory {
             plan.skip(Channel::InApp, SkipReason::Preference);
         }
         Ok(())
+    }
+
+    /// How many of a category a recipient gets, where the tenant says so.
+    pub async fn throttle(
+        &self,
+        tenant: &Tenant,
+        category: Option<&Category>,
+    ) -> Result<Option<Throttle>, ReadError> {
+        let Some(category) = category else { return Ok(None) };
+        let settings = self.settings(tenant).await?;
+        Ok(settings.categories.get(category).and_then(|settings| settings.throttle))
     }
 
     /// Whether any recipient of the tenant was ever described.

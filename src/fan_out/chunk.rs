@@ -7,14 +7,17 @@ use cqrs_es::persist::SerializedEvent;
 use cqrs_es::{Aggregate, DomainEvent};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
-use tidings_domain::broadcast::{self, Action, Broadcast, Chunk, Created};
+use sqlx::PgPool;
+use tidings_domain::broadcast::{self, Action, Broadcast, Chunk, Created, Message};
 use tidings_domain::notification::{self, Create, Notification, Plan};
 use tidings_domain::{BroadcastId, Issuer, NotificationId, RecipientId, UserId};
 use tidings_projections::broadcast::Overview;
-use tidings_projections::log::{Codec, Fact, RecipientKey};
+use tidings_projections::log::{Fact, Reader, RecipientKey};
 use tokio::time::Instant;
 
+use super::Workshop;
 use super::run::FanOutError;
+use crate::admissions::Admissions;
 use crate::clock;
 use crate::directory::Directory;
 use crate::log::{Job, JobEvent};
@@ -34,20 +37,32 @@ pub struct Chain {
     pub state: Broadcast,
     /// Of its last event.
     sequence: i64,
-    codec: Codec,
+    pool: PgPool,
+    reader: Reader,
     directory: Directory,
     metadata: Map<String, Value>,
 }
 
 impl Chain {
-    pub fn new(overview: Overview, codec: Codec, directory: Directory) -> Self {
+    pub fn new(overview: Overview, workshop: &Workshop) -> Self {
+        let Workshop { pool, reader, directory, .. } = workshop.clone();
         let Overview { id, created, created_position, state, sequence, metadata, .. } = overview;
         let mut metadata: Map<String, Value> = serde_json::from_str(metadata.get()).unwrap_or_default();
         // Whoever asked for the broadcast did all of it; what caused it is the broadcast. A trace of the request would grow
         // by as many spans as there are recipients.
         metadata.insert("causation_id".into(), json!(id));
         metadata.remove(TRACEPARENT);
-        Self { id, created: Arc::new(created), created_position, state, sequence, codec, directory, metadata }
+        Self {
+            id,
+            created: Arc::new(created),
+            created_position,
+            state,
+            sequence,
+            pool,
+            reader,
+            directory,
+            metadata,
+        }
     }
 
     /// The job of this chunk; the next one follows it.
@@ -56,26 +71,15 @@ impl Chain {
         let mut metadata = self.metadata.clone();
         metadata.insert("command_id".into(), json!(command_id));
         let metadata = Value::Object(metadata);
-        let names: Vec<&str> = users.iter().map(UserId::as_str).collect();
         let tenant = self.created.tenant.clone();
-        let keys = self.codec.keys().of_recipients(tenant.as_str(), &names).await?;
-        if self.created.message.plan.is_in_inbox() && self.directory.describes_anybody(&tenant).await? {
-            let ids = users.iter().map(|user| RecipientId { tenant: tenant.clone(), user: user.clone() });
-            self.directory.meet(ids).await?;
-        }
-        let mut recipients = Vec::with_capacity(users.len());
-        for (user, key) in users.into_iter().zip(keys) {
-            let message = &self.created.message;
-            let mut plan = message.plan.clone();
-            self.directory.ask(&tenant, &user, message.category.as_ref(), &mut plan).await?;
-            recipients.push(Addressed { user, key, plan });
-        }
+        let (recipients, granted) = self.addressed(users, &metadata).await?;
         let (created, of_recipients) =
             (self.created.clone(), to_raw_value(&metadata).expect("a JSON value always serialises"));
         // Sealing is work for the processor, a few milliseconds of it.
         let sealing =
             tokio::task::spawn_blocking(move || notifications(&created, recipients, &of_recipients));
         let mut events = sealing.await??;
+        events.extend(granted);
 
         let action = Action::RecordFanOut(chunk);
         for event in self.state.decide(&broadcast::Command { tenant: tenant.clone(), action })? {
@@ -91,14 +95,41 @@ impl Chain {
                 metadata: metadata.clone(),
             };
             let fact = Fact::Broadcast(self.id, event);
-            events.push(JobEvent::prepare(&self.codec, &serialized, fact, tenant.as_str(), None).await?);
+            events.push(
+                JobEvent::prepare(self.reader.codec(), &serialized, fact, tenant.as_str(), None).await?,
+            );
         }
         Ok(Job { command_id, epoch, events, record: None, deadline: Instant::now() + DEADLINE })
+    }
+
+    /// How each is told, and what is granted for that.
+    async fn addressed(
+        &self,
+        users: Vec<UserId>,
+        metadata: &Value,
+    ) -> Result<(Vec<Addressed>, Vec<JobEvent>), FanOutError> {
+        let Created { tenant, message: Message { plan, category, .. }, .. } = &*self.created;
+        let names: Vec<&str> = users.iter().map(UserId::as_str).collect();
+        let keys = self.reader.codec().keys().of_recipients(tenant.as_str(), &names).await?;
+        if plan.is_in_inbox() && self.directory.describes_anybody(tenant).await? {
+            let ids = users.iter().map(|user| RecipientId { tenant: tenant.clone(), user: user.clone() });
+            self.directory.meet(ids).await?;
+        }
+        let mut admissions = Admissions::new(&self.pool, &self.reader, &self.directory);
+        admissions.meet(tenant, category.as_ref(), &users).await?;
+        let mut addressed = Vec::with_capacity(users.len());
+        for (user, key) in users.into_iter().zip(keys) {
+            let (id, mut plan) = (NotificationId::new(clock::new_uuid()), plan.clone());
+            admissions.admit((tenant, &user), category.as_ref(), id, &mut plan).await?;
+            addressed.push(Addressed { id, user, key, plan });
+        }
+        Ok((addressed, admissions.into_events(metadata).await?))
     }
 }
 
 /// Somebody who is to be told.
 struct Addressed {
+    id: NotificationId,
     user: UserId,
     key: Arc<RecipientKey>,
     /// How, with what was not wanted left out.
@@ -115,8 +146,7 @@ fn notifications(
     let issuer = Issuer { tenant: created.tenant.clone(), user: None };
     let unborn = Notification::default();
     let mut sealed = Vec::with_capacity(recipients.len() + 2);
-    for Addressed { user, key, plan } in recipients {
-        let id = NotificationId::new(clock::new_uuid());
+    for Addressed { id, user, key, plan } in recipients {
         let create = created.message.clone().to(user.clone(), now).ok_or(FanOutError::Forgotten)?;
         let create = Create { plan, ..create };
         let action = notification::Action::Create(Box::new(create));

@@ -74,7 +74,7 @@ impl Workshop {
 
     /// Returns when the last chunk is recorded.
     async fn go_on(&self, overview: Overview) -> Result<(), FanOutError> {
-        let mut chain = Chain::new(overview, self.reader.codec().clone(), self.directory.clone());
+        let mut chain = Chain::new(overview, self);
         let mut under_way = None;
         loop {
             let users = self.users(&chain).await?;

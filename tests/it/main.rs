@@ -68,6 +68,7 @@ mod stream;
 mod support;
 mod template_words;
 mod templates;
+mod throttles;
 mod timers;
 mod topics;
 mod traces;

@@ -116,6 +116,11 @@ impl Plan {
         steps.for_each(|step| step.skipped = Some(reason));
     }
 
+    /// Leaves out whatever was not yet.
+    pub fn skip_all(&mut self, reason: SkipReason) {
+        self.0.iter_mut().for_each(|step| _ = step.skipped.get_or_insert(reason));
+    }
+
     /// How its deliveries begin. The first step that is used is active from the release on.
     pub fn deliveries(&self) -> impl Iterator<Item = Delivery> {
         let first = self.first();

@@ -73,6 +73,22 @@ pub struct CategorySettings {
     /// Of a notification that names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanChoice>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttle: Option<Throttle>,
+}
+
+/// How many of them a recipient gets: the rest is recorded, and not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Throttle {
+    pub max: u32,
+    /// In every span of so many seconds.
+    pub window_s: u32,
+}
+
+impl Throttle {
+    pub const MAX_MAX: u32 = 1_000;
+    /// 30 days.
+    pub const WINDOW_S_MAX: u32 = 30 * 24 * 60 * 60;
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes what it asks by reference")]

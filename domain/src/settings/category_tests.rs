@@ -31,6 +31,7 @@ fn everything() -> CategorySettings {
         critical: true,
         channels: Switches::from([(Channel::InApp, true), (Channel::Email, false)]),
         plan: Some(PlanChoice::Steps(plan())),
+        throttle: Some(Throttle { max: 5, window_s: 3600 }),
     }
 }
 
@@ -158,6 +159,7 @@ fn the_recipients_word_goes_before_the_categorys_and_what_is_critical_before_bot
         critical,
         channels: Switches::from([(Channel::Email, false)]),
         plan: None,
+        throttle: None,
     };
     told.change("news", off(false)).unwrap();
     told.change("alarms", off(true)).unwrap();

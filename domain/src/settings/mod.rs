@@ -9,7 +9,7 @@ mod channel;
 mod event;
 mod provider;
 
-pub use category::{CategorySettings, InvalidPlanName, PlanChoice, PlanName};
+pub use category::{CategorySettings, InvalidPlanName, PlanChoice, PlanName, Throttle};
 pub use channel::{ChannelSettings, InvalidChannel, Semantics};
 pub use event::Event;
 pub use provider::{Endpoint, Provider, ProviderName, Secrets, Security, SigningSecret, Smtp};

@@ -2,6 +2,7 @@
 
 pub mod codec;
 mod cursor;
+mod ends;
 mod keys;
 mod outage;
 mod reader;

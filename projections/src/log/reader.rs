@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sqlx::PgExecutor;
 use sqlx::types::Json;
+use tidings_domain::admission::Admission;
 use tidings_domain::broadcast::Broadcast;
 use tidings_domain::notification::Notification;
 use tidings_domain::recipient::Recipient;
@@ -63,7 +64,7 @@ pub struct Listed {
 type Found = (Vec<EventRow>, Option<i64>);
 
 #[derive(sqlx::FromRow)]
-struct EventRow {
+pub(super) struct EventRow {
     position: i64,
     recorded_at: OffsetDateTime,
     tenant: String,
@@ -176,30 +177,6 @@ impl Reader {
         self.decode_all(rows).await
     }
 
-    /// The first and the last event of one aggregate; only one where there is no other.
-    pub async fn ends_of(
-        &self,
-        executor: impl PgExecutor<'_>,
-        aggregate_type: &str,
-        aggregate_id: &str,
-    ) -> Result<Vec<Arc<Recorded>>, ReadError> {
-        let rows: Vec<EventRow> = sqlx::query_as(
-            "(SELECT position, recorded_at, tenant, recipient, aggregate_type, aggregate_id, sequence,
-                     event_type, event_version, payload, metadata, pg_column_size(payload) AS stored_bytes
-                FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence = 1)
-             UNION ALL
-             (SELECT position, recorded_at, tenant, recipient, aggregate_type, aggregate_id, sequence,
-                     event_type, event_version, payload, metadata, pg_column_size(payload) AS stored_bytes
-                FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > 1
-               ORDER BY sequence DESC LIMIT 1)",
-        )
-        .bind(aggregate_type)
-        .bind(aggregate_id)
-        .fetch_all(executor)
-        .await?;
-        self.decode_all(rows).await
-    }
-
     /// The last event of each aggregate of a type whose id begins with `prefix`, beyond `after`, in the order of ids.
     pub async fn latest(
         &self,
@@ -261,7 +238,7 @@ impl Reader {
         self.decode_all(rows).await
     }
 
-    async fn decode_all(&self, rows: Vec<EventRow>) -> Result<Vec<Arc<Recorded>>, ReadError> {
+    pub(super) async fn decode_all(&self, rows: Vec<EventRow>) -> Result<Vec<Arc<Recorded>>, ReadError> {
         self.codec.keys().fetch(rows.iter().filter_map(|row| Codec::key_of(&row.payload)).collect()).await?;
         let mut events = Vec::with_capacity(rows.len());
         for row in rows {
@@ -378,6 +355,7 @@ fn aggregate_type_of(id: &str) -> Option<&'static str> {
         "brd" => Some(Broadcast::TYPE),
         "src" => Some(Source::TYPE),
         "hok" => Some(Hook::TYPE),
+        "adm" => Some(Admission::TYPE),
         _ => None,
     }
 }

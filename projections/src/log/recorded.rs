@@ -5,6 +5,7 @@ use cqrs_es::persist::SerializedEvent;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tidings_domain::admission::{self, Admission, AdmissionId};
 use tidings_domain::broadcast::{self, Broadcast};
 use tidings_domain::notification::{self, Notification};
 use tidings_domain::recipient::{self, Recipient};
@@ -51,6 +52,7 @@ pub enum Fact {
     Broadcast(BroadcastId, broadcast::Event),
     Source(SourceId, source::Event),
     Hook(HookId, Hook),
+    Admission(AdmissionId, admission::Event),
     /// What is stored cannot be read: a broken seal, a payload that is not what its version says.
     Unreadable(String),
 }
@@ -96,6 +98,9 @@ impl Fact {
         } else if aggregate_type == Hook::TYPE {
             let id = aggregate_id.parse().map_err(unknown)?;
             Ok(Self::Hook(id, Stored::decode(event_type, event_version, payload)?))
+        } else if aggregate_type == Admission::TYPE {
+            let id = aggregate_id.parse().map_err(unknown)?;
+            Ok(Self::Admission(id, Stored::decode(event_type, event_version, payload)?))
         } else {
             Err(DecodeError::unknown(event_type, event_version))
         }
@@ -136,7 +141,8 @@ impl Recorded {
             | Fact::Settings(..)
             | Fact::Broadcast(..)
             | Fact::Source(..)
-            | Fact::Hook(..) => Ok(None),
+            | Fact::Hook(..)
+            | Fact::Admission(..) => Ok(None),
             Fact::Unreadable(why) => Err(Unreadable { position: self.position, why: why.clone() }),
         }
     }

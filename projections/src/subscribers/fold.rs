@@ -76,7 +76,8 @@ impl Rows {
             | Fact::Template(..)
             | Fact::Settings(..)
             | Fact::Source(..)
-            | Fact::Hook(..) => {}
+            | Fact::Hook(..)
+            | Fact::Admission(..) => {}
         }
         Ok(())
     }
