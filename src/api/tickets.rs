@@ -64,7 +64,13 @@ impl Tickets {
         let user = match (principal, wanted) {
             (_, Some(wanted)) => wanted,
             (Principal::User { user, .. }, None) => user.clone(),
-            (Principal::Service { .. } | Principal::Timer { .. } | Principal::Source { .. }, None) => {
+            (
+                Principal::Service { .. }
+                | Principal::Timer { .. }
+                | Principal::Dispatcher { .. }
+                | Principal::Source { .. },
+                None,
+            ) => {
                 return Err(Problem::at(Kind::Invalid, "/user_id", "is required with an API key"));
             }
         };

@@ -19,6 +19,7 @@ use super::duration;
 use super::plan::{PlanChoice, fixed_plan};
 use super::problem::{Kind, Problem};
 use crate::directory::Directory;
+use crate::dispatch::policies;
 use crate::instant;
 
 /// A notification to create.
@@ -193,7 +194,8 @@ impl Says {
     pub async fn into_message(self, within: (&Directory, &Tenant)) -> Result<Message, Problem> {
         let content = content(self.content, self.template, within).await?;
         let category = self.category.map(Category::new).transpose()?;
-        let plan = fixed_plan(self.plan, category.as_ref(), within).await?;
+        let mut plan = fixed_plan(self.plan, category.as_ref(), within).await?;
+        policies::fix(within.0, within.1, &mut plan).await?;
         let deliver_at = self.deliver_at.map(|text| parse_instant("/deliver_at", &text)).transpose()?;
         let expires_at = self.expires_at.map(|text| parse_instant("/expires_at", &text)).transpose()?;
         if expires_at.zip(deliver_at).is_some_and(|(expires, delivers)| expires <= delivers) {

@@ -25,6 +25,7 @@ use crate::channels::{Channels, OutgoingPolicy};
 use crate::commands::Commands;
 use crate::config::Config;
 use crate::directory::Directory;
+use crate::dispatch::{self, Dispatcher};
 use crate::embedded::{self, Embedded, EmbeddedError, Wanted};
 use crate::gateway::{Gateway, Hub, Places};
 use crate::log::{History, Writer};
@@ -86,6 +87,7 @@ pub struct App {
     hub: Hub,
     places: Places,
     sockets: TaskTracker,
+    dispatch: dispatch::Stop,
     readiness: Readiness,
     parts: Parts,
 }
@@ -160,9 +162,13 @@ impl App {
         begin(&hub, &pool).await?;
         let (health, mirror_health) = watch::channel(Health::default());
         let site = Site { connect: connect.clone(), reader: reader.clone() };
-        let (mut tasks, watched) =
+        let (mut tasks, watched, set) =
             Tasks::spawn(writer, connect.clone(), &gateway, keeper, reader.clone(), redis, health);
         tasks.follow(connector.run());
+        let dispatch = dispatch::Stop::default();
+        tasks.call(
+            dispatcher(config, &gateway, (reader.clone(), channels.clone(), set), dispatch.clone()).run(),
+        );
         refresher.into_iter().for_each(|refresher| tasks.follow(refresher.run()));
         let read_models = ReadModels::new(site, pool.clone(), watched);
         let readiness = Readiness::new(history.clone(), mirror_health.clone(), read_models.clone());
@@ -176,6 +182,7 @@ impl App {
             hub,
             places,
             sockets: gateway.sockets.clone(),
+            dispatch,
             readiness: readiness.clone(),
             parts: parts(config, gateway, (reader, channels), (readiness, read_models, vitals)),
             embedded: None,
@@ -189,8 +196,8 @@ impl App {
     /// Serves until `shutdown`, then lets connections leave and stops what it started. The error names an
     /// embedded service that died.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
-        let Self { acceptor, mut embedded, mut tasks, pool, hub, places, sockets, readiness, parts, .. } =
-            self;
+        let Self { acceptor, mut embedded, mut tasks, pool, hub, places, sockets, parts, .. } = self;
+        let (dispatch, readiness) = (self.dispatch, self.readiness);
         let tracing = parts.gateway.tracing.clone();
         let (stop, stopped) = watch::channel(false);
         let mut signal = stopped.clone();
@@ -215,12 +222,14 @@ impl App {
         };
         readiness.drain();
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, async {
+            let calls = tokio::spawn(async move { dispatch.drain().await });
             // Whoever comes now is sent away with a reason, which a closed port could not give.
             hub.drain().await;
             stop.send_replace(true);
             let _ = server.await;
             sockets.close();
             sockets.wait().await;
+            let _ = calls.await;
         })
         .await;
         tasks.stop().await;
@@ -264,6 +273,26 @@ fn parts(
         outgoing: OutgoingPolicy::new(&config.outgoing_allow_private),
         channels,
     }
+}
+
+fn dispatcher(
+    config: &Config,
+    gateway: &Gateway,
+    (reader, channels, set): (Reader, Channels, tasks::Set),
+    stop: dispatch::Stop,
+) -> Dispatcher {
+    let Gateway { pool, history, directory, commands, .. } = gateway;
+    let surroundings = dispatch::Surroundings {
+        pool: pool.clone(),
+        reader,
+        commands: commands.clone(),
+        directory: directory.clone(),
+        channels,
+        checkpoint: history.delivery.clone(),
+        set,
+        concurrency: config.dispatch_concurrency as usize,
+    };
+    Dispatcher::new(surroundings, stop)
 }
 
 fn authenticator(config: &Config, jwks: Option<Jwks>, keys: Keys, limits: RateLimits) -> Arc<Authenticator> {

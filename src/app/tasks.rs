@@ -6,9 +6,10 @@ use sqlx::postgres::PgConnectOptions;
 use tidings_projections::delivery::Delivery;
 use tidings_projections::inbox::Inbox;
 use tidings_projections::log::{Reader, Watermark};
-use tidings_projections::processor::{Activity, Pace, Processor, Surroundings};
+use tidings_projections::processor::{Activity, Committed, Pace, Processor, Surroundings};
 use tidings_projections::subscribers::Subscribers;
 use tidings_projections::timers;
+use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -24,9 +25,12 @@ const COMMITTED_BATCHES_MAX: usize = 64;
 /// What the writer has accepted it still appends; it ends by itself once nobody can hand in more.
 const WRITER_TIMEOUT: Duration = Duration::from_secs(6);
 
+/// Batches of deliveries that were folded here, each with the earliest instant at which there is work.
+pub type Set = mpsc::Receiver<Committed<Option<OffsetDateTime>>>;
+
 pub struct Tasks {
     writer: JoinHandle<()>,
-    /// Timers and broadcasts: they hand in work, as callers do.
+    /// Timers, broadcasts and deliveries: they hand in work, as callers do.
     callers: Vec<JoinHandle<()>>,
     /// These follow the log, or what is open: they can be stopped at any point.
     followers: Vec<JoinHandle<()>>,
@@ -41,30 +45,30 @@ impl Tasks {
         reader: Reader,
         redis: redis::Client,
         health: watch::Sender<Health>,
-    ) -> (Self, Vec<Watched>) {
+    ) -> (Self, Vec<Watched>, Set) {
         let Gateway { pool, history, hub, directory, commands, keys, metrics, tracing, .. } = gateway;
         let (pool, history, hub) = (pool.clone(), history.clone(), hub.clone());
-        let (sender, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
+        let (shown, committed) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (to_mirror, mirrored) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (to_feed, local) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (timers_folded, timers_set) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let (folded, broadcasts_begun) = mpsc::channel(COMMITTED_BATCHES_MAX);
+        let (work_folded, work_set) = mpsc::channel(COMMITTED_BATCHES_MAX);
         let mut watched = Vec::new();
         let mut around = |name, checkpoint: &Watermark| {
             let surroundings = surroundings(&connect, &reader, &history, checkpoint);
             watched.push(Watched { name, activity: surroundings.activity.subscribe() });
             surroundings
         };
-        let inbox: Processor<Inbox> =
-            Processor::new(around(Name::Inbox, &history.inbox), Pace::prompt(), Some(sender));
+        let inbox = Processor::<Inbox>::new(around(Name::Inbox, &history.inbox), Pace::prompt(), Some(shown));
         let due: Processor<timers::Timers> =
             Processor::new(around(Name::Timers, &history.timers), Pace::relaxed(), Some(timers_folded));
         let deliveries: Processor<Delivery> =
-            Processor::new(around(Name::Delivery, &history.delivery), Pace::relaxed(), None);
+            Processor::new(around(Name::Delivery, &history.delivery), Pace::relaxed(), Some(work_folded));
         let subscribers: Processor<Subscribers> =
             Processor::new(around(Name::Subscribers, &history.subscribers), Pace::relaxed(), Some(folded));
-        let (checkpoint, told) = (history.timers.clone(), metrics.timers.clone());
-        let timers = Timers::new(connect.clone(), commands.clone(), checkpoint, timers_set, told);
+        let told = metrics.timers.clone();
+        let timers = Timers::new(connect.clone(), commands.clone(), history.timers.clone(), timers_set, told);
         let stream = Mirror {
             client: redis.clone(),
             pool: pool.clone(),
@@ -101,12 +105,17 @@ impl Tasks {
         ];
         let fan_out = FanOut::new(connect, commands.workshop(), broadcasts_begun);
         let callers = vec![tokio::spawn(timers.run()), tokio::spawn(fan_out.run())];
-        (Self { writer: tokio::spawn(writer.run()), callers, followers }, watched)
+        (Self { writer: tokio::spawn(writer.run()), callers, followers }, watched, work_set)
     }
 
     /// One more loop, which can be stopped at any point.
     pub fn follow(&mut self, follower: impl Future<Output = ()> + Send + 'static) {
         self.followers.push(tokio::spawn(follower));
+    }
+
+    /// One more loop that hands in commands.
+    pub fn call(&mut self, caller: impl Future<Output = ()> + Send + 'static) {
+        self.callers.push(tokio::spawn(caller));
     }
 
     /// Returns when one of the loops has ended, which only a panic does.
@@ -115,7 +124,7 @@ impl Tasks {
         let followers = futures_util::future::select_all(&mut self.followers);
         tokio::select! {
             _ = &mut self.writer => "the writer of the log broke off",
-            _ = callers => "the timers or the broadcasts broke off",
+            _ = callers => "the timers, the broadcasts or the deliveries broke off",
             _ = followers => "a loop of the node broke off",
         }
     }

@@ -44,6 +44,10 @@ pub enum Principal {
     Timer {
         tenant: Tenant,
     },
+    /// The service itself, when it delivers something. Nobody becomes it either.
+    Dispatcher {
+        tenant: Tenant,
+    },
     /// A source of webhooks, by its signature.
     Source {
         source: SourceId,
@@ -107,14 +111,14 @@ impl Principal {
     pub fn tenant(&self) -> &Tenant {
         match self {
             Self::Service { key } => &key.tenant,
-            Self::User { tenant, .. } | Self::Timer { tenant } => tenant,
+            Self::User { tenant, .. } | Self::Timer { tenant } | Self::Dispatcher { tenant } => tenant,
             Self::Source { source } => &source.tenant,
         }
     }
 
     pub fn issuer(&self) -> Issuer {
         let user = match self {
-            Self::Service { .. } | Self::Timer { .. } | Self::Source { .. } => None,
+            Self::Service { .. } | Self::Timer { .. } | Self::Dispatcher { .. } | Self::Source { .. } => None,
             Self::User { user, .. } => Some(user.clone()),
         };
         Issuer { tenant: self.tenant().clone(), user }
@@ -125,7 +129,7 @@ impl Principal {
         match self {
             Self::Service { key } => Some(key),
             Self::User { vouched_by, .. } => vouched_by.as_ref(),
-            Self::Timer { .. } | Self::Source { .. } => None,
+            Self::Timer { .. } | Self::Dispatcher { .. } | Self::Source { .. } => None,
         }
     }
 
@@ -140,7 +144,7 @@ impl Principal {
     /// When the token behind it expires, in Unix seconds; nothing else expires by itself.
     pub fn expires_at_unix_seconds(&self) -> Option<i64> {
         match self {
-            Self::Service { .. } | Self::Timer { .. } | Self::Source { .. } => None,
+            Self::Service { .. } | Self::Timer { .. } | Self::Dispatcher { .. } | Self::Source { .. } => None,
             Self::User { expires_at_unix_seconds, .. } => *expires_at_unix_seconds,
         }
     }
@@ -151,6 +155,7 @@ impl Principal {
             Self::Service { key } => format!("key:{}", key.id),
             Self::User { user, .. } => format!("user:{user}"),
             Self::Timer { .. } => "timer".into(),
+            Self::Dispatcher { .. } => "dispatcher".into(),
             Self::Source { source } => format!("source:{}", source.name),
         }
     }
@@ -161,6 +166,7 @@ impl Principal {
             Self::Service { .. } => "service".into(),
             Self::User { user, .. } => format!("user:{user}"),
             Self::Timer { .. } => "timer".into(),
+            Self::Dispatcher { .. } => "dispatcher".into(),
             Self::Source { source } => format!("source:{}", source.name),
         }
     }
@@ -169,9 +175,11 @@ impl Principal {
     pub fn require_root(&self) -> Result<(), Denied> {
         match self {
             Self::Service { key } if &*key.id == ROOT_KEY_ID => Ok(()),
-            Self::Service { .. } | Self::User { .. } | Self::Timer { .. } | Self::Source { .. } => {
-                Err(Denied::RootOnly)
-            }
+            Self::Service { .. }
+            | Self::User { .. }
+            | Self::Timer { .. }
+            | Self::Dispatcher { .. }
+            | Self::Source { .. } => Err(Denied::RootOnly),
         }
     }
 
@@ -181,7 +189,9 @@ impl Principal {
             Self::Service { key } if key.scopes.allow(scope) => Ok(()),
             Self::Service { .. } => Err(Denied::Scope(scope)),
             Self::User { .. } if matches!(scope, Scope::InboxRead | Scope::InboxWrite) => Ok(()),
-            Self::User { .. } | Self::Timer { .. } | Self::Source { .. } => Err(Denied::ServiceOnly),
+            Self::User { .. } | Self::Timer { .. } | Self::Dispatcher { .. } | Self::Source { .. } => {
+                Err(Denied::ServiceOnly)
+            }
         }
     }
 
@@ -190,7 +200,9 @@ impl Principal {
         match self {
             Self::Service { .. } => Ok(()),
             Self::User { user, .. } if user == wanted => Ok(()),
-            Self::User { .. } | Self::Timer { .. } | Self::Source { .. } => Err(Denied::AnotherUser),
+            Self::User { .. } | Self::Timer { .. } | Self::Dispatcher { .. } | Self::Source { .. } => {
+                Err(Denied::AnotherUser)
+            }
         }
     }
 }
@@ -219,7 +231,10 @@ impl Authenticator {
     pub async fn count(&self, principal: &Principal) -> Option<Standing> {
         match principal {
             Principal::Service { key } => Some(self.limits.take(&key.id, key.limit.as_ref()?).await),
-            Principal::User { .. } | Principal::Timer { .. } | Principal::Source { .. } => None,
+            Principal::User { .. }
+            | Principal::Timer { .. }
+            | Principal::Dispatcher { .. }
+            | Principal::Source { .. } => None,
         }
     }
 

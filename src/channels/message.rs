@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use tidings_domain::notification::{Category, Channel, Priority};
+use tidings_domain::notification::{Category, Channel, Priority, Words};
 use tidings_domain::recipient::Locale;
 use tidings_domain::{NotificationId, Tenant, UserId};
 use time::OffsetDateTime;
@@ -25,13 +25,6 @@ pub struct Message {
     pub parts: BTreeMap<String, String>,
     pub data: Option<Map<String, Value>>,
     pub locale: Option<Locale>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Words {
-    pub title: String,
-    pub body: String,
-    pub action_url: Option<String>,
 }
 
 impl Message {

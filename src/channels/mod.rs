@@ -13,15 +13,15 @@ mod slack;
 mod webhook;
 
 pub use guard::OutgoingPolicy;
-pub use message::{Message, Words};
+pub use message::Message;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
-use tidings_domain::notification::{Channel, Failure, FailureClass, RetryPolicy, SkipReason};
+use tidings_domain::notification::{Channel, Failure, FailureClass, SkipReason};
 use tidings_domain::recipient::{self, Addresses};
-use tidings_domain::settings::{self, ChannelSettings, Configured, Endpoint, Provider, Secrets, Semantics};
+use tidings_domain::settings::{self, Configured, Endpoint, Provider, Secrets, Semantics};
 use tidings_domain::{RecipientId, SettingsId, Tenant};
 use tidings_projections::log::ReadError;
 use time::OffsetDateTime;
@@ -140,15 +140,6 @@ impl Channels {
             time_limit: Duration::from_millis(configured.settings.timeout_ms.into()),
             semantics: configured.settings.semantics,
         })
-    }
-
-    /// The tenant's policy for a step that names none.
-    ///
-    /// Where the settings cannot be read it is that of a channel of which nothing is said.
-    pub async fn retry_policy(&self, tenant: &Tenant, channel: Channel) -> RetryPolicy {
-        let settings = self.inner.directory.settings(tenant).await.ok();
-        let configured = settings.as_ref().and_then(|settings| settings.channels.get(&channel));
-        configured.map_or(ChannelSettings::retry_default(channel), |channel| channel.settings.retry)
     }
 }
 

@@ -30,6 +30,8 @@ const ROOT_API_KEY_CHARACTERS_MIN: usize = 32;
 /// RFC 7518, section 3.2: a key for HS256 is at least as long as the hash.
 const JWT_SECRET_BYTES_MIN: usize = 32;
 const DATABASE_CONNECTIONS: Numbers = Numbers { default: 10, max: 500, expected: "a number from 1 to 500" };
+const DISPATCH_CONCURRENCY: Numbers =
+    Numbers { default: 64, max: 1_000, expected: "a number from 1 to 1000" };
 const CONNECTIONS_PER_USER: Numbers =
     Numbers { default: 5, max: 100_000, expected: "a number from 1 to 100000" };
 /// The HTTP library announces itself at `info`, which we do ourselves; the database library prints statements that are slow
@@ -92,6 +94,9 @@ pub struct Flags {
     /// [env: TIDINGS_OUTGOING_ALLOW_PRIVATE] [default: none]
     #[arg(long, value_name = "NETWORKS")]
     pub outgoing_allow_private: Option<String>,
+    /// Calls to outside channels at once on this node, 1 to 1000 [env: TIDINGS_DISPATCH_CONCURRENCY] [default: 64]
+    #[arg(long, value_name = "NUMBER")]
+    pub dispatch_concurrency: Option<String>,
     /// Collector that spans are sent to by OTLP over HTTP, as http://collector:4318
     /// [env: TIDINGS_OTLP_ENDPOINT] [default: nothing is traced]
     #[arg(long, value_name = "URL")]
@@ -136,6 +141,8 @@ pub struct Config {
     pub connections_per_user: u32,
     /// Beside what is public.
     pub outgoing_allow_private: Vec<IpNet>,
+    /// Calls to outside channels at once on this node.
+    pub dispatch_concurrency: u32,
     /// Without one nothing is traced.
     pub otlp_endpoint: Option<String>,
     /// 0 to 1.
@@ -238,6 +245,8 @@ impl Config {
                 "networks as 10.0.0.0/8,::1/128, separated by commas, or all",
                 parse_networks,
             )?,
+            dispatch_concurrency: DISPATCH_CONCURRENCY
+                .choose(plain("dispatch_concurrency", &flags.dispatch_concurrency)?)?,
             otlp_endpoint: otlp_endpoint(plain("otlp_endpoint", &flags.otlp_endpoint)?)?,
             trace_sampling: trace_sampling(plain("trace_sampling", &flags.trace_sampling)?)?,
             log_format: or_default(
@@ -246,12 +255,7 @@ impl Config {
                 "text or json",
                 parse_log_format,
             )?,
-            log_level: or_default(
-                plain("log_level", &flags.log_level)?,
-                LOG_LEVEL_DEFAULT.to_owned(),
-                "error, warn, info, debug or trace, or directives as info,tidings=debug",
-                parse_log_level,
-            )?,
+            log_level: log_level(plain("log_level", &flags.log_level)?)?,
         };
         match (&config.database_url, &config.master_key) {
             (Some(_), None) => Err(ConfigError::MasterKeyMissing),
@@ -307,6 +311,11 @@ impl Numbers {
         let parse = |text: &str| text.parse().ok().filter(|number| (1..=self.max).contains(number));
         or_default(found, self.default, self.expected, parse)
     }
+}
+
+fn log_level(found: Option<Found>) -> Result<String, ConfigError> {
+    let expected = "error, warn, info, debug or trace, or directives as info,tidings=debug";
+    or_default(found, LOG_LEVEL_DEFAULT.to_owned(), expected, parse_log_level)
 }
 
 fn parse_log_format(text: &str) -> Option<LogFormat> {

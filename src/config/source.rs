@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::ConfigError;
 
 /// Every setting, as `tidings.toml` spells it.
-pub(super) const SETTINGS: [&str; 18] = [
+pub(super) const SETTINGS: [&str; 19] = [
     "listen",
     "database_url",
     "redis_url",
@@ -26,6 +26,7 @@ pub(super) const SETTINGS: [&str; 18] = [
     "database_connections_max",
     "connections_per_user",
     "outgoing_allow_private",
+    "dispatch_concurrency",
     "otlp_endpoint",
     "trace_sampling",
     "log_format",

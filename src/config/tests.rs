@@ -35,7 +35,7 @@ fn nothing_set_gives_the_defaults() {
     assert_eq!(config.listen, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(config.data_dir, Path::new("./data"));
     assert_eq!((config.database_connections_max, config.log_format), (10, LogFormat::Text));
-    assert_eq!(config.connections_per_user, 5);
+    assert_eq!((config.connections_per_user, config.dispatch_concurrency), (5, 64));
     assert_eq!(config.log_level, "info,poem=warn,sqlx=error,rustls_platform_verifier=off");
     assert!(config.allowed_origins.is_empty() && config.outgoing_allow_private.is_empty());
     assert!(config.database_url.is_none() && config.redis_url.is_none());
@@ -65,6 +65,7 @@ fn every_setting_can_be_set_in_the_file() {
             database_connections_max = 500
             connections_per_user = 1000
             outgoing_allow_private = ["10.0.0.0/8", "::1/128"]
+            dispatch_concurrency = 1000
             log_format = "json"
             log_level = "warn,tidings=debug"
             "#
@@ -83,9 +84,9 @@ fn every_setting_can_be_set_in_the_file() {
     assert_eq!(config.master_key.unwrap().expose()[31], 0x1f);
     assert_eq!(config.allowed_origins, ["https://app.example.com", "http://localhost:3000"]);
     assert_eq!((config.database_connections_max, config.log_format), (500, LogFormat::Json));
-    assert_eq!(config.connections_per_user, 1_000);
     let networks = ["10.0.0.0/8", "::1/128"].map(|network| network.parse().unwrap());
     assert_eq!(config.outgoing_allow_private, networks);
+    assert_eq!((config.connections_per_user, config.dispatch_concurrency), (1_000, 1_000));
     assert_eq!(config.log_level, "warn,tidings=debug");
 }
 

@@ -72,7 +72,9 @@ impl Query {
                 return Err(Close::Unauthorized);
             }
             (Principal::Service { .. }, None) => return Err(Close::BadRequest),
-            (Principal::Timer { .. } | Principal::Source { .. }, _) => return Err(Close::Unauthorized),
+            (Principal::Timer { .. } | Principal::Dispatcher { .. } | Principal::Source { .. }, _) => {
+                return Err(Close::Unauthorized);
+            }
             (Principal::User { user, .. }, Some(wanted)) if user != wanted => {
                 return Err(Close::Unauthorized);
             }

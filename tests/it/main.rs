@@ -22,6 +22,7 @@ mod commands;
 mod dashboards;
 mod deploy;
 mod directory;
+mod dispatch;
 mod document;
 mod drills;
 mod embedded;

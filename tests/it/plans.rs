@@ -2,29 +2,32 @@
 //! the inbox.
 
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 
-use crate::support::{Service, Socket, Stored, note, run_to_end};
+use crate::support::{PATIENCE, Service, Socket, note, run_to_end};
 
-const FAR: &str = "2999-12-31T23:59:59.123Z";
-
-/// Appends what a worker would have written.
-struct Elsewhere<'a> {
-    service: &'a Service,
-    id: &'a str,
-    sequence: i64,
+/// Puts Alice to bed, so that whatever reaches her outside waits.
+async fn quiet(service: &Service) {
+    let now = instant(&service.in_ms(0).await.into());
+    let clock = |at: OffsetDateTime| format!("{:02}:{:02}", at.hour(), at.minute());
+    let (from, to) = (clock(now - Duration::HOUR), clock(now + Duration::HOUR));
+    let put = service.request("PUT", "/v1/users/alice/preferences").header("x-api-key", service.root_key());
+    service.send(put.json(&json!({"quiet_hours": {"from": from, "to": to}}))).await.expect(200);
 }
 
-impl Elsewhere<'_> {
-    async fn tells(&mut self, name: &str, payload: Value) {
-        self.sequence += 1;
-        let (tenant, user, version) =
-            ("default", "alice", if name == "delivery.failed" { "2.0.0" } else { "1.0.0" });
-        let stored = Stored { tenant, user, id: self.id, sequence: self.sequence, name, version, payload };
-        let cursor = stored.append(&mut self.service.sql().await).await;
-        *self.service.done.lock().unwrap() = Some(cursor);
-    }
+/// The events of a notification, once there are so many.
+async fn events(service: &Service, id: &str, count: usize) -> Vec<Value> {
+    let told = async {
+        loop {
+            let events = service.events(&format!("aggregate_id={id}")).await;
+            if events.len() >= count {
+                return events;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("it goes on")
 }
 
 async fn deliveries(service: &Service, id: &str) -> Value {
@@ -38,12 +41,12 @@ fn planned(plan: Value) -> Value {
     body
 }
 
-/// Status, attempt, class of the error and reason of each row; and whether there is work for somebody.
-async fn rows(service: &Service) -> Vec<(String, i32, Option<String>, Option<String>, bool)> {
+/// Status and reason of each row; and whether there is work for somebody.
+async fn rows(service: &Service) -> Vec<(String, Option<String>, bool)> {
     // It waits until the deliveries have followed the log.
     service.read("/v1/notifications").await.expect(200);
     sqlx::query_as(
-        "SELECT status, attempt, error_class, skipped, work_at IS NOT NULL FROM delivery_v2.deliveries
+        "SELECT status, skipped, work_at IS NOT NULL FROM delivery_v2.deliveries
           WHERE priority = 3 ORDER BY step",
     )
     .fetch_all(&mut service.sql().await)
@@ -58,70 +61,57 @@ fn instant(value: &Value) -> OffsetDateTime {
 #[tokio::test]
 async fn a_plan_goes_from_step_to_step_until_the_user_has_read_it() {
     let service = Service::start().await;
-    let (mut socket, _) = Socket::of(&service, "alice").await;
+    quiet(&service).await;
     let mut body = planned(json!([
         {"channel": "in_app"},
-        {"channel": "email", "after": "2000ms", "unless": "read"},
+        {"channel": "email", "after": "1000ms", "unless": "read"},
         {"channel": "slack", "unless": "delivered"},
         {"channel": "webhook", "after": "720h"},
     ]));
     body["priority"] = "urgent".into();
     let id = service.create_with(&body).await;
-    let stands = deliveries(&service, &id).await;
-    let (due_at, last_at) = (&stands[1]["due_at"], &stands[3]["due_at"]);
+    let mut stands = deliveries(&service, &id).await;
+    let (due_at, last_at) = (stands[1]["due_at"].take(), stands[3]["due_at"].take());
+    let apart = instant(&last_at) - instant(&due_at);
+    assert_eq!(apart, Duration::days(30) - Duration::seconds(1), "counted from one instant");
+    let tries = stands.as_array_mut().unwrap().iter_mut().map(|step| step["attempts_max"].take());
+    let tries: Vec<bool> = tries.map(|max| max.as_u64().is_some_and(|max| max > 1)).collect();
+    assert_eq!(tries, [false, true, true, true], "what calls somebody is tried again");
+    let none = Value::Null;
     assert_eq!(
         stands,
         json!([
-            {"channel": "in_app", "status": "pending", "attempt": 1},
-            {"channel": "email", "status": "waiting", "attempt": 1, "after": "2s", "unless": "read", "due_at": due_at},
-            {"channel": "slack", "status": "waiting", "attempt": 1, "unless": "delivered"},
-            {"channel": "webhook", "status": "waiting", "attempt": 1, "after": "30d", "due_at": last_at},
+            {"channel": "in_app", "status": "pending", "attempt": 1, "attempts_max": none},
+            {
+                "channel": "email", "status": "waiting", "attempt": 1, "attempts_max": none, "after": "1s",
+                "unless": "read", "due_at": none,
+            },
+            {"channel": "slack", "status": "waiting", "attempt": 1, "attempts_max": none, "unless": "delivered"},
+            {
+                "channel": "webhook", "status": "waiting", "attempt": 1, "attempts_max": none, "after": "30d",
+                "due_at": none,
+            },
         ])
     );
-    let apart = instant(last_at) - instant(due_at);
-    assert_eq!(apart, time::Duration::days(30) - time::Duration::seconds(2), "counted from one instant");
 
-    socket.event("notification.created").await;
-
-    // What is due after it shows that it was fired.
-    let mut other = note("alice");
-    other["deliver_at"] =
-        (instant(due_at) + time::Duration::milliseconds(100)).format(&Rfc3339).unwrap().into();
-    service.create_with(&other).await;
-    socket.event("notification.released").await;
-    let events = service.events(&format!("aggregate_id={id}")).await;
-
+    let events = events(&service, &id, 3).await;
     assert_eq!(events[1]["type"], "delivery.fallback_activated");
     let data = &events[1]["data"];
-    assert_eq!((&data["from"], &data["channel"]), (&"in_app".into(), &"email".into()));
-    assert_eq!(deliveries(&service, &id).await[1]["status"], "pending");
-    let row = |status: &str, attempt, class: Option<&str>, skipped: Option<&str>, work| {
-        (status.to_owned(), attempt, class.map(str::to_owned), skipped.map(str::to_owned), work)
-    };
-    let (pending, waiting) = (row("pending", 1, None, None, false), row("waiting", 1, None, None, false));
-    let active = row("pending", 1, None, None, true);
-    assert_eq!(rows(&service).await, [pending.clone(), active, waiting.clone(), waiting.clone()]);
-
-    // An attempt by e-mail, and when the next one is due.
-    let mut elsewhere = Elsewhere { service: &service, id: &id, sequence: events.len() as i64 };
-    elsewhere.tells("delivery.started", json!({"channel": "email", "attempt": 1, "deadline": FAR})).await;
-    assert_eq!(deliveries(&service, &id).await[1]["deadline"], FAR);
-    let error = json!({"class": "transient", "detail": "451 try again later"});
-    elsewhere.tells("delivery.failed", json!({"channel": "email", "attempt": 1, "error": error})).await;
-    elsewhere
-        .tells("delivery.retry_scheduled", json!({"channel": "email", "attempt": 2, "due_at": FAR}))
-        .await;
-    let scheduled = json!({
-        "channel": "email", "status": "scheduled", "attempt": 2, "after": "2s", "unless": "read", "due_at": FAR,
-        "error_class": "transient", "error": "451 try again later",
-    });
-    assert_eq!(deliveries(&service, &id).await[1], scheduled);
-    let again = row("scheduled", 2, Some("transient"), None, true);
-    assert_eq!(rows(&service).await, [pending, again, waiting.clone(), waiting]);
+    assert_eq!(
+        (&data["from"], &data["channel"], &data["due_at"]),
+        (&"in_app".into(), &"email".into(), &due_at)
+    );
+    assert_eq!((&events[2]["type"], &events[2]["data"]["attempt"]), (&"delivery.deferred".into(), &1.into()));
+    let row =
+        |status: &str, skipped: Option<&str>, work| (status.to_owned(), skipped.map(str::to_owned), work);
+    let waiting = row("waiting", None, false);
+    *service.done.lock().unwrap() = events[2]["cursor"].as_str().map(str::to_owned);
+    let expected = [row("pending", None, false), row("scheduled", None, true), waiting.clone(), waiting];
+    assert_eq!(rows(&service).await, expected);
 
     // Reading it stops what still waits.
     service.mark(&id, "read").await;
-    let story: Vec<(Value, Value)> = service.events(&format!("aggregate_id={id}")).await[5..]
+    let story: Vec<(Value, Value)> = service.events(&format!("aggregate_id={id}")).await[3..]
         .iter()
         .map(|event| (event["type"].clone(), event["data"]["channel"].clone()))
         .collect();
@@ -135,10 +125,9 @@ async fn a_plan_goes_from_step_to_step_until_the_user_has_read_it() {
     ];
     assert_eq!(story, expected);
     assert_eq!(deliveries(&service, &id).await[3]["skipped"], "read");
-    let skipped = row("skipped", 1, None, Some("read"), false);
-    let tried = row("skipped", 2, Some("transient"), Some("read"), false);
-    let delivered = row("delivered", 1, None, None, false);
-    assert_eq!(rows(&service).await, [delivered, tried, skipped.clone(), skipped]);
+    let skipped = row("skipped", Some("read"), false);
+    let expected = [row("delivered", None, false), skipped.clone(), skipped.clone(), skipped];
+    assert_eq!(rows(&service).await, expected);
 
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM timers_v2.timers WHERE kind LIKE 'activate%'")
         .fetch_one(&mut service.sql().await)
@@ -154,12 +143,12 @@ async fn a_plan_goes_from_step_to_step_until_the_user_has_read_it() {
 #[tokio::test]
 async fn what_is_delivered_elsewhere_is_in_no_inbox() {
     let service = Service::start().await;
+    quiet(&service).await;
     let (mut socket, _) = Socket::of(&service, "alice").await;
     let mut body = planned(json!([{"channel": "email"}, {"channel": "slack", "after": "1h"}]));
     (body["category"], body["tags"]) = ("billing".into(), json!(["vip"]));
     let (read, cancelled) = (service.create_with(&body).await, service.create_with(&body).await);
-    let due_at = service.in_ms(100).await;
-    body["deliver_at"] = due_at.clone().into();
+    body["deliver_at"] = service.in_ms(100).await.into();
     let released = service.create_with(&body).await;
     service.mark(&read, "read").await;
     service.post(&format!("/v1/notifications/{cancelled}/cancel"), &Value::Null).await.expect(200);
@@ -178,15 +167,21 @@ async fn what_is_delivered_elsewhere_is_in_no_inbox() {
         assert_eq!(ids, if query == "state=all" { vec![&shown] } else { vec![] }, "{query}");
     }
     assert_eq!(service.counts("alice").await, (1, 1));
-    service.audit(&mut service.sql().await, &["alice"]).await;
 
     // It is all there for whoever made it.
     let list = service.read("/v1/notifications?user_id=alice").await.expect(200).json();
     assert_eq!(list["notifications"].as_array().unwrap().len(), 4);
-    assert_eq!(deliveries(&service, &released).await[0]["due_at"], due_at);
-    let skipped = json!({"channel": "email", "status": "skipped", "attempt": 1, "skipped": "read"});
-    assert_eq!(deliveries(&service, &read).await[0], skipped);
+    let deferred = events(&service, &released, 3).await;
+    assert_eq!(
+        (&deferred[1]["type"], &deferred[2]["type"]),
+        (&"notification.released".into(), &"delivery.deferred".into())
+    );
+    let stands = deliveries(&service, &read).await;
+    assert_eq!((&stands[0]["status"], &stands[0]["skipped"]), (&"skipped".into(), &"read".into()));
     assert_eq!(deliveries(&service, &cancelled).await[0]["status"], "cancelled");
+    *service.done.lock().unwrap() = deferred[2]["cursor"].as_str().map(str::to_owned);
+    assert_eq!(service.counts("alice").await, (1, 1));
+    service.audit(&mut service.sql().await, &["alice"]).await;
     let mut command = service.command("rebuild");
     command.args(["inbox", "--diff"]);
     let ended = run_to_end(command);

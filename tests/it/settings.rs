@@ -19,7 +19,9 @@ fn wrong(variable: &str) -> Option<&'static str> {
         "TIDINGS_ROOT_API_KEY" | "TIDINGS_JWT_SECRET" | "TIDINGS_MASTER_KEY" => Some("hunter2"),
         "TIDINGS_JWKS" => Some("https://u:hunter2@login.example.com/jwks.json"),
         "TIDINGS_ALLOWED_ORIGINS" => Some("example.com"),
-        "TIDINGS_DATABASE_CONNECTIONS_MAX" | "TIDINGS_CONNECTIONS_PER_USER" => Some("0"),
+        "TIDINGS_DATABASE_CONNECTIONS_MAX"
+        | "TIDINGS_CONNECTIONS_PER_USER"
+        | "TIDINGS_DISPATCH_CONCURRENCY" => Some("0"),
         "TIDINGS_OUTGOING_ALLOW_PRIVATE" => Some("10.0.0.0/33"),
         "TIDINGS_OTLP_ENDPOINT" => Some("collector:4318"),
         "TIDINGS_TRACE_SAMPLING" => Some("1.1"),

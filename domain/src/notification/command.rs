@@ -3,7 +3,9 @@
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::{Category, Channel, Content, Failure, FailureClass, Jitter, Plan, Priority, SkipReason, Tags};
+use super::{
+    Category, Channel, Content, DeferReason, Failure, FailureClass, Jitter, Plan, Priority, SkipReason, Tags,
+};
 use crate::{Issuer, UserId};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,14 @@ pub enum Action {
         attempt: u32,
         now: OffsetDateTime,
         deadline: OffsetDateTime,
+    },
+    /// The next attempt may not begin before `until`, whoever is ready for it `now`.
+    Defer {
+        channel: Channel,
+        attempt: u32,
+        now: OffsetDateTime,
+        until: OffsetDateTime,
+        reason: DeferReason,
     },
     /// The outcome of an attempt on a channel, known at an instant; `attempt` defaults to the current one.
     Deliver {

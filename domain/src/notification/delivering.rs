@@ -4,7 +4,9 @@
 
 use time::OffsetDateTime;
 
-use super::{Channel, Delivery, DeliveryStatus, Error, Event, Failure, FailureClass, Life, Notification};
+use super::{
+    Channel, DeferReason, Delivery, DeliveryStatus, Error, Event, Failure, FailureClass, Life, Notification,
+};
 use super::{Jitter, Outcome, PlanStep, SkipReason, Unless};
 
 impl Notification {
@@ -31,6 +33,37 @@ impl Notification {
         now: OffsetDateTime,
         deadline: OffsetDateTime,
     ) -> Result<Vec<Event>, Error> {
+        let (_, lost) = self.next(channel, attempt, now)?;
+        let started = Event::DeliveryStarted { channel, attempt, deadline };
+        Ok(lost.into_iter().chain([started]).collect())
+    }
+
+    /// The same, but that nobody calls before `until`. What expires first is not sent at all.
+    pub(super) fn defer(
+        &self,
+        (channel, attempt): (Channel, u32),
+        (now, until): (OffsetDateTime, OffsetDateTime),
+        reason: DeferReason,
+    ) -> Result<Vec<Event>, Error> {
+        let (step, lost) = self.next(channel, attempt, now)?;
+        let mut decision = Decision::from(self);
+        lost.into_iter().for_each(|lost| decision.emit(lost));
+        if self.expires_at.is_some_and(|expires_at| expires_at <= until) {
+            decision.skip(step, reason.of_the_late());
+            decision.hand_on(step, now);
+        } else {
+            decision.emit(Event::DeliveryDeferred { channel, attempt, due_at: until, reason });
+        }
+        Ok(decision.events)
+    }
+
+    /// The step of which `attempt` may begin now, and what is to be said before of an attempt that was lost.
+    fn next(
+        &self,
+        channel: Channel,
+        attempt: u32,
+        now: OffsetDateTime,
+    ) -> Result<(usize, Option<Event>), Error> {
         self.check_released()?;
         let step = self.step_of(channel).ok_or(Error::ChannelNotPlanned)?;
         if !channel.calls_outside() {
@@ -53,18 +86,12 @@ impl Notification {
         if delivery.due_at.is_some_and(|due_at| due_at > now) {
             return Err(Error::NotDue);
         }
-        let mut events = Vec::new();
-        if let Some(lost) = lost {
-            self.check_not_stopped(step)?;
-            if !self.plan[step].retry.is_some_and(|policy| policy.has_attempt_after(lost)) {
-                return Err(Error::NoAttemptLeft);
-            }
-            let detail = "it did not end in time, and nobody knows how it went".to_owned();
-            let error = Failure { class: FailureClass::Unknown, detail };
-            events.push(Event::DeliveryFailed { channel, attempt: lost, error });
+        let Some(lost) = lost else { return Ok((step, None)) };
+        self.check_not_stopped(step)?;
+        if !self.plan[step].retry.is_some_and(|policy| policy.has_attempt_after(lost)) {
+            return Err(Error::NoAttemptLeft);
         }
-        events.push(Event::DeliveryStarted { channel, attempt, deadline });
-        Ok(events)
+        Ok((step, Some(Event::DeliveryFailed { channel, attempt: lost, error: Failure::lost() })))
     }
 
     /// The outcome of the current attempt. One that is under way still ends after its notification.

@@ -49,6 +49,14 @@ pub struct Failure {
     pub detail: String,
 }
 
+impl Failure {
+    /// Of an attempt that outlived its deadline.
+    pub fn lost() -> Self {
+        let detail = "it did not end in time, and nobody knows how it went".to_owned();
+        Self { class: FailureClass::Unknown, detail }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
@@ -151,6 +159,23 @@ impl SkipReason {
     }
 }
 
+/// Why an attempt waits though nothing has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeferReason {
+    /// It is quiet where the recipient is.
+    QuietHours,
+}
+
+impl DeferReason {
+    /// What it comes to where the notification expires first.
+    pub(super) fn of_the_late(self) -> SkipReason {
+        match self {
+            Self::QuietHours => SkipReason::QuietHours,
+        }
+    }
+}
+
 /// Where the delivery on a channel stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -160,7 +185,7 @@ pub enum DeliveryStatus {
     /// Its attempt may begin; in the app, the user's first look is waited for.
     #[default]
     Pending,
-    /// An attempt failed, and the next one is due later.
+    /// An attempt failed or was put off, and the next one is due later.
     Scheduled,
     /// An attempt is under way.
     Started,
@@ -266,7 +291,8 @@ impl Delivery {
                 self.stand(DeliveryStatus::Delivered);
                 self.attempt = *attempt;
             }
-            Event::DeliveryRetryScheduled { attempt, due_at, .. } => {
+            Event::DeliveryRetryScheduled { attempt, due_at, .. }
+            | Event::DeliveryDeferred { attempt, due_at, .. } => {
                 self.stand(DeliveryStatus::Scheduled);
                 (self.attempt, self.due_at) = (*attempt, Some(*due_at));
             }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::{Category, Channel, Content, Failure, Plan, Priority, SkipReason, Tags};
+use super::{Category, Channel, Content, DeferReason, Failure, Plan, Priority, SkipReason, Tags};
 use crate::decode::{DecodeError, stored, tagged};
 use crate::{Tenant, UserId};
 
@@ -74,6 +74,15 @@ pub enum Event {
         #[serde(with = "time::serde::rfc3339")]
         due_at: OffsetDateTime,
     },
+    /// The attempt, numbered here, waits until then, though nothing has failed.
+    #[serde(rename = "delivery.deferred")]
+    DeliveryDeferred {
+        channel: Channel,
+        attempt: u32,
+        #[serde(with = "time::serde::rfc3339")]
+        due_at: OffsetDateTime,
+        reason: DeferReason,
+    },
     /// The channel is not used. That is no failure.
     #[serde(rename = "delivery.skipped")]
     DeliverySkipped { channel: Channel, reason: SkipReason },
@@ -128,6 +137,7 @@ stored! { Event {
     // 1.0.0 held the error as one text.
     Self::DeliveryFailed { .. } => "delivery.failed" @ "2.0.0",
     Self::DeliveryRetryScheduled { .. } => "delivery.retry_scheduled" @ "1.0.0",
+    Self::DeliveryDeferred { .. } => "delivery.deferred" @ "1.0.0",
     Self::DeliverySkipped { .. } => "delivery.skipped" @ "1.0.0",
     Self::DeliveryExhausted { .. } => "delivery.exhausted" @ "1.0.0",
     Self::DeliveryDeadLettered { .. } => "delivery.dead_lettered" @ "1.0.0",
@@ -143,6 +153,7 @@ impl Event {
             | Self::DeliverySucceeded { channel, .. }
             | Self::DeliveryFailed { channel, .. }
             | Self::DeliveryRetryScheduled { channel, .. }
+            | Self::DeliveryDeferred { channel, .. }
             | Self::DeliverySkipped { channel, .. }
             | Self::DeliveryExhausted { channel, .. }
             | Self::DeliveryDeadLettered { channel }

@@ -15,7 +15,7 @@ mod state;
 
 pub use command::{Action, Command, Create, Outcome};
 pub use content::{Category, Content, InvalidContent, Priority, Tag, Tags, Templated, Words};
-pub use delivery::{Channel, Delivery, DeliveryStatus, Failure, FailureClass, SkipReason};
+pub use delivery::{Channel, DeferReason, Delivery, DeliveryStatus, Failure, FailureClass, SkipReason};
 pub use error::Error;
 pub use event::{Created, Event};
 pub use plan::{Plan, PlanStep, Unless};

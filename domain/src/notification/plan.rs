@@ -132,6 +132,12 @@ impl Plan {
         self.0.iter().position(|step| step.skipped.is_none())
     }
 
+    /// Says how often the step on a channel is tried, which whoever asks for a plan leaves to the tenant's settings.
+    pub fn try_as(&mut self, channel: Channel, policy: RetryPolicy) {
+        let steps = self.0.iter_mut().filter(|step| step.channel == channel);
+        steps.for_each(|step| step.retry = Some(policy));
+    }
+
     /// With the instants that follow from the release, cut to the milliseconds in which they are told.
     pub(super) fn counted_from(&self, release_at: OffsetDateTime) -> Self {
         let (mut steps, first) = (self.0.clone(), self.first());

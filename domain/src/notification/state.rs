@@ -57,6 +57,9 @@ impl Notification {
             Action::Start { channel, attempt, now, deadline } => {
                 self.start(*channel, *attempt, *now, *deadline)
             }
+            Action::Defer { channel, attempt, now, until, reason } => {
+                self.defer((*channel, *attempt), (*now, *until), *reason)
+            }
             Action::Deliver { channel, attempt, outcome, at } => {
                 self.deliver(*channel, *attempt, outcome, *at)
             }
@@ -165,6 +168,7 @@ impl Notification {
             | Event::DeliverySucceeded { .. }
             | Event::DeliveryFailed { .. }
             | Event::DeliveryRetryScheduled { .. }
+            | Event::DeliveryDeferred { .. }
             | Event::DeliverySkipped { .. }
             | Event::DeliveryExhausted { .. }
             | Event::DeliveryDeadLettered { .. }

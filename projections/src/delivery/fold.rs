@@ -84,6 +84,7 @@ fn alters(fact: &Event) -> bool {
         | Event::DeliverySucceeded { .. }
         | Event::DeliveryFailed { .. }
         | Event::DeliveryRetryScheduled { .. }
+        | Event::DeliveryDeferred { .. }
         | Event::DeliverySkipped { .. }
         | Event::DeliveryExhausted { .. }
         | Event::DeliveryDeadLettered { .. }
@@ -104,6 +105,12 @@ impl Rows {
         for (key, row) in rows {
             self.rows.entry(key).or_default().push(row);
         }
+    }
+
+    /// In what was made or changed.
+    pub fn earliest_work(&self) -> Option<OffsetDateTime> {
+        let touched = self.made.union(&self.moved).filter_map(|key| self.rows.get(key));
+        touched.flatten().filter_map(Row::work_at).min()
     }
 
     /// An error leaves the rows as they were.

@@ -14,6 +14,7 @@ pub use list::{ListError, ListQuery, Listed, checkpoint, list};
 use std::collections::HashSet;
 
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 
 use crate::read_model::{Batch, ReadModel, UserKey};
 use fold::{DeliveryKey, Rows, altered};
@@ -26,9 +27,14 @@ impl ReadModel for Delivery {
     const NAME: &'static str = "delivery";
     /// 1 knew neither plans nor attempts that begin.
     const VERSION: u32 = 2;
-    type Output = ();
+    /// The earliest instant at which there is work for somebody in what the batch touched.
+    type Output = Option<OffsetDateTime>;
 
-    async fn apply(&mut self, connection: &mut PgConnection, batch: Batch<'_>) -> Result<(), sqlx::Error> {
+    async fn apply(
+        &mut self,
+        connection: &mut PgConnection,
+        batch: Batch<'_>,
+    ) -> Result<Self::Output, sqlx::Error> {
         let altered: HashSet<DeliveryKey> = batch.events.iter().filter_map(|event| altered(event)).collect();
         let mut rows = Rows::default();
         if !altered.is_empty() {
@@ -42,7 +48,8 @@ impl ReadModel for Delivery {
                 batch.parked.park(event, &error);
             }
         }
-        store::store(connection, &rows, batch.checkpoint).await
+        store::store(connection, &rows, batch.checkpoint).await?;
+        Ok(rows.earliest_work())
     }
 
     async fn erase(connection: &mut PgConnection, (tenant, user_id): &UserKey) -> Result<(), sqlx::Error> {

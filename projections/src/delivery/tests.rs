@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use tidings_domain::notification::{
-    Channel, Delivery, DeliveryStatus, Event, FailureClass, Plan, PlanStep, SkipReason,
+    Channel, DeferReason, Delivery, DeliveryStatus, Event, FailureClass, Plan, PlanStep, SkipReason,
 };
 
 use super::fold::{DeliveryKey, Life, Row, Rows, altered};
@@ -157,6 +157,10 @@ fn a_row_says_when_there_is_work_for_somebody() {
         ),
         (Event::DeliveryRetryRequested { channel, attempt: 3 }, [Some(recorded_at(7)), Some(LATER)]),
         (Event::DeliverySkipped { channel: slack, reason: SkipReason::Seen }, [Some(recorded_at(7)), None]),
+        (
+            Event::DeliveryDeferred { channel, attempt: 3, due_at: LATER, reason: DeferReason::QuietHours },
+            [Some(LATER), None],
+        ),
         (Event::DeliveryStarted { channel, attempt: 3, deadline: DEADLINE }, [Some(DEADLINE), None]),
         (Event::Cancelled {}, [Some(DEADLINE), None]),
         (Event::DeliverySucceeded { channel, attempt: 3, provider_ref: None }, [None, None]),

@@ -43,6 +43,7 @@ pub(super) fn altered_item(event: &Recorded) -> Option<ItemKey> {
         | Event::DeliverySucceeded { .. }
         | Event::DeliveryFailed { .. }
         | Event::DeliveryRetryScheduled { .. }
+        | Event::DeliveryDeferred { .. }
         | Event::DeliverySkipped { .. }
         | Event::DeliveryExhausted { .. }
         | Event::DeliveryDeadLettered { .. }
@@ -150,6 +151,7 @@ fn alter(item: &mut ItemState, event: &Recorded, fact: &Event) {
         | Event::DeliverySucceeded { .. }
         | Event::DeliveryFailed { .. }
         | Event::DeliveryRetryScheduled { .. }
+        | Event::DeliveryDeferred { .. }
         | Event::DeliverySkipped { .. }
         | Event::DeliveryExhausted { .. }
         | Event::DeliveryDeadLettered { .. }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tidings_domain::notification::{
-    Action, Backoff, Channel, Command, Content, Create, Delivery, DeliveryStatus, Event, Failure,
-    FailureClass, Jitter, Notification, Outcome, Plan, PlanStep, Priority, RetryPolicy, SkipReason, Tags,
-    Unless,
+    Action, Backoff, Channel, Command, Content, Create, DeferReason, Delivery, DeliveryStatus, Event,
+    Failure, FailureClass, Jitter, Notification, Outcome, Plan, PlanStep, Priority, RetryPolicy, SkipReason,
+    Tags, Unless,
 };
 use tidings_domain::{Issuer, NotificationId, Tenant, UserId};
 use time::macros::datetime;
@@ -183,6 +183,10 @@ fn delivering(random: &mut Xorshift, deliveries: &[Delivery], now: OffsetDateTim
         DeliveryStatus::Waiting => Action::Activate { channel, at: due_at.unwrap_or(now) },
         _ if lost || channel != Channel::InApp && status != DeliveryStatus::Started => {
             let (attempt, now) = (attempt + u32::from(lost), due_at.map_or(now, |due_at| now.max(due_at)));
+            if random.below(6) == 0 {
+                let (until, reason) = (now + Duration::seconds(10), DeferReason::QuietHours);
+                return Action::Defer { channel, attempt, now, until, reason };
+            }
             Action::Start { channel, attempt, now, deadline: now + Duration::seconds(10) }
         }
         _ => {

@@ -102,6 +102,7 @@ impl Moves {
             | Event::DeliverySucceeded { .. }
             | Event::DeliveryFailed { .. }
             | Event::DeliveryRetryScheduled { .. }
+            | Event::DeliveryDeferred { .. }
             | Event::DeliveryExhausted { .. }
             | Event::DeliveryDeadLettered { .. }
             | Event::DeliveryRetryRequested { .. } => {}

@@ -8,7 +8,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Enum, Object, OpenApi};
 use serde::Deserialize;
 use tidings_domain::NotificationId;
-use tidings_domain::notification::{Channel, Priority};
+use tidings_domain::notification::{Channel, Priority, Words};
 use tidings_domain::recipient::Addresses;
 use tidings_projections::inbox::rfc3339;
 
@@ -20,7 +20,7 @@ use super::super::duration;
 use super::super::problem::Problem;
 use super::super::request::Command;
 use super::parse;
-use crate::channels::{Message, NoRoute, Sent, Words};
+use crate::channels::{Message, NoRoute, Sent};
 use crate::clock;
 
 pub struct Trials;

@@ -141,6 +141,7 @@ fn expectations() -> BTreeMap<&'static str, Event> {
         ("delivery.failed@2.0.0-gone", failed_on(Channel::Email, 1, FailureClass::Gone)),
         ("delivery.failed@2.0.0-unknown", failed_on(Channel::Email, 1, FailureClass::Unknown)),
         ("delivery.retry_scheduled@1.0.0", scheduled_again(Channel::Email, 2, EMAIL_AT)),
+        ("delivery.deferred@1.0.0", deferred(Channel::Email, 2)),
         ("delivery.skipped@1.0.0", skipped(Channel::Slack, SkipReason::NoAddress)),
         ("delivery.skipped@1.0.0-preference", skipped(Channel::Slack, SkipReason::Preference)),
         ("delivery.skipped@1.0.0-quiet_hours", skipped(Channel::Slack, SkipReason::QuietHours)),

@@ -6,6 +6,7 @@ mod attempting;
 mod content;
 mod creating;
 mod decoding;
+mod deferring;
 mod delivering;
 mod ending;
 mod falling_back;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use time::{Duration, OffsetDateTime};
 
 use crate::notification::{
-    Action, Channel, Command, Create, Delivery, DeliveryStatus, Error, Event, FailureClass, Jitter, Life,
-    Notification, Outcome, Plan, PlanStep, SkipReason, Unless,
+    Action, Channel, Command, Create, DeferReason, Delivery, DeliveryStatus, Error, Event, FailureClass,
+    Jitter, Life, Notification, Outcome, Plan, PlanStep, SkipReason, Unless,
 };
 use crate::{Issuer, UserId};
 
@@ -105,6 +105,10 @@ fn random_delivery_action(random: &mut Xorshift, state: &Notification, now: Offs
     let channel = if random.one_in(20) { random.pick(&Channel::ALL) } else { delivery.channel };
     match random.below(8) {
         0 | 1 => Action::Activate { channel, at: delivery.due_at.unwrap_or(OTHER_INSTANT) },
+        2 if random.one_in(3) => {
+            let (attempt, until) = (delivery.attempt, now + Duration::hours(random.pick(&[8, 72])));
+            Action::Defer { channel, attempt, now, until, reason: DeferReason::QuietHours }
+        }
         2..=4 => {
             let overdue = u32::from(delivery.deadline.is_some_and(|deadline| deadline <= now));
             let attempt = delivery.attempt + random.pick(&[overdue, overdue, overdue, 1 - overdue, 2]);
@@ -254,6 +258,7 @@ fn step(state: &mut Notification, command: &Command) -> Result<Vec<Event>, Error
             Action::Create(_) => again == Err(Error::AlreadyExists),
             Action::Retry { .. } => matches!(again, Err(Error::NothingToRetry | Error::Stopped { .. })),
             Action::Start { .. } => again == Err(Error::AlreadyStarted),
+            Action::Defer { .. } => matches!(again, Err(Error::NotDue | Error::AttemptEnded { .. })),
             // What ended its attempt is stale, or has ended it.
             Action::Deliver { .. } => again.as_ref().map_or(true, Vec::is_empty),
             _ => again == Ok(vec![]),
@@ -374,7 +379,8 @@ fn no_order_of_commands_leads_to_an_impossible_state() {
     assert_eq!(emitted, one_event_of_each_kind().map(|event| event.name()).collect());
     assert_eq!(refused.len(), ERROR_KINDS, "only met {refused:?}");
     assert_eq!(statuses.len(), DeliveryStatus::ALL.len(), "only met {statuses:?}");
-    let met = ["cancelled", "delivered", "expired", "no_address", "preference", "read", "seen"];
+    let met =
+        ["cancelled", "delivered", "expired", "no_address", "preference", "quiet_hours", "read", "seen"];
     assert_eq!(reasons, BTreeSet::from(met));
 }
 

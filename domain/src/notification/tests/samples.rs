@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 use crate::notification::{
-    Action, Backoff, Channel, Content, Create, Created, Event, Failure, FailureClass, Jitter, Outcome, Plan,
-    PlanStep, Priority, RetryPolicy, SkipReason, Tags,
+    Action, Backoff, Channel, Content, Create, Created, DeferReason, Event, Failure, FailureClass, Jitter,
+    Outcome, Plan, PlanStep, Priority, RetryPolicy, SkipReason, Tags,
 };
 use crate::{Issuer, Tenant, UserId};
 
@@ -184,6 +184,17 @@ pub fn start(channel: Channel, attempt: u32) -> Action {
     Action::Start { channel, attempt, now: NOW, deadline: DEADLINE }
 }
 
+/// When the night is over.
+pub const MORNING: OffsetDateTime = datetime!(2026-08-02 07:00 UTC);
+
+pub fn defer(channel: Channel, attempt: u32) -> Action {
+    Action::Defer { channel, attempt, now: NOW, until: MORNING, reason: DeferReason::QuietHours }
+}
+
+pub fn deferred(channel: Channel, attempt: u32) -> Event {
+    Event::DeliveryDeferred { channel, attempt, due_at: MORNING, reason: DeferReason::QuietHours }
+}
+
 /// How an attempt ended, at `NOW`.
 pub fn ended(channel: Channel, attempt: u32, outcome: Outcome) -> Action {
     Action::Deliver { channel, attempt: Some(attempt), outcome, at: NOW }
@@ -229,7 +240,8 @@ fn action_after(action: &Action) -> Option<Action> {
         Action::Wake { .. } => Action::Expire { at: EXPIRES_AT },
         Action::Expire { .. } => Action::Activate { channel: Channel::Email, at: EMAIL_AT },
         Action::Activate { .. } => start(Channel::Email, 1),
-        Action::Start { .. } => delivered(None),
+        Action::Start { .. } => defer(Channel::Email, 1),
+        Action::Defer { .. } => delivered(None),
         Action::Deliver { .. } => retry(),
         Action::Retry { .. } => Action::MarkSeen,
         Action::MarkSeen => Action::MarkRead,
@@ -264,7 +276,8 @@ fn event_after(event: &Event) -> Option<Event> {
         Event::DeliveryStarted { .. } => succeeded(1),
         Event::DeliverySucceeded { .. } => failed,
         Event::DeliveryFailed { .. } => scheduled_again(Channel::Email, 2, EMAIL_AT),
-        Event::DeliveryRetryScheduled { .. } => skipped(Channel::Slack, SkipReason::NoAddress),
+        Event::DeliveryRetryScheduled { .. } => deferred(Channel::Email, 2),
+        Event::DeliveryDeferred { .. } => skipped(Channel::Slack, SkipReason::NoAddress),
         Event::DeliverySkipped { .. } => exhausted,
         Event::DeliveryExhausted { .. } => dead_lettered,
         Event::DeliveryDeadLettered { .. } => retry_requested(2),

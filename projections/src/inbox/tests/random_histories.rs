@@ -12,7 +12,7 @@ use crate::log::Recorded;
 use crate::tests::histories::{Xorshift, history, item_key};
 
 const HISTORIES: usize = 300;
-const EVENT_KINDS: usize = 20;
+const EVENT_KINDS: usize = 21;
 /// Those that alter an item, after its creation.
 const EVENTS_OF_ITEMS: usize = 10;
 

@@ -4,7 +4,9 @@
 use std::iter::successors;
 
 use serde_json::{Value, json};
-use tidings_domain::notification::{Channel, Event, Failure, FailureClass, Plan, PlanStep, SkipReason};
+use tidings_domain::notification::{
+    Channel, DeferReason, Event, Failure, FailureClass, Plan, PlanStep, SkipReason,
+};
 
 use crate::inbox::fold::Rows;
 use crate::inbox::item::{Change, Counts, rfc3339};
@@ -17,7 +19,7 @@ const ADA: (&str, &str) = ("acme", "ada");
 /// it makes one where the item is still scheduled.
 type Row = (&'static str, Option<(i64, i64)>, bool);
 
-const TABLE: [Row; 20] = [
+const TABLE: [Row; 21] = [
     ("notification.created", Some((1, 1)), false),
     ("notification.released", Some((1, 1)), true),
     ("notification.woken", Some((1, 1)), false),
@@ -34,6 +36,7 @@ const TABLE: [Row; 20] = [
     ("delivery.succeeded", None, false),
     ("delivery.failed", None, false),
     ("delivery.retry_scheduled", None, false),
+    ("delivery.deferred", None, false),
     ("delivery.skipped", None, false),
     ("delivery.exhausted", None, false),
     ("delivery.dead_lettered", None, false),
@@ -65,8 +68,10 @@ fn event_after(event: &Event) -> Option<Event> {
             Event::DeliveryRetryScheduled { channel, attempt: 2, due_at: SNOOZES[0] }
         }
         Event::DeliveryRetryScheduled { .. } => {
-            Event::DeliverySkipped { channel, reason: SkipReason::NoAddress }
+            let reason = DeferReason::QuietHours;
+            Event::DeliveryDeferred { channel, attempt: 2, due_at: SNOOZES[0], reason }
         }
+        Event::DeliveryDeferred { .. } => Event::DeliverySkipped { channel, reason: SkipReason::NoAddress },
         Event::DeliverySkipped { .. } => Event::DeliveryExhausted { channel, attempts: 1 },
         Event::DeliveryExhausted { .. } => Event::DeliveryDeadLettered { channel },
         Event::DeliveryDeadLettered { .. } => Event::DeliveryRetryRequested { channel, attempt: 2 },

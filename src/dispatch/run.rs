@@ -1,0 +1,315 @@
+//! One delivery, from its claim to the outcome of an attempt. What is decided here is how the world stands (who is asleep,
+//! what is set up, what an endpoint answered); what follows from it is decided by the notification.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tidings_domain::notification::{
+    self, Action, DeferReason, Delivery, DeliveryStatus, Error, Failure, FailureClass, Jitter, Outcome,
+    Priority, SkipReason,
+};
+use tidings_domain::recipient::Recipient;
+use tidings_domain::settings::Settings;
+use tidings_domain::{NotificationId, RecipientId, Tenant};
+use tidings_projections::log::Reader;
+use tidings_projections::notification::Overview;
+use time::OffsetDateTime;
+
+use super::leases::Claim;
+use super::quiet_hours::quiet_until;
+use crate::auth::Principal;
+use crate::channels::{Channels, Message, NoRoute, Route, Sent};
+use crate::clock;
+use crate::commands::{CommandError, Commands, Context, Item};
+use crate::directory::Directory;
+use crate::render::{Part, Said};
+
+/// What an attempt gets beyond the channel's timeout, to have its outcome recorded.
+const MARGIN: Duration = Duration::from_secs(5);
+/// What a channel gets beyond its own timeout to say that it came to that.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long an outcome is kept in the hope that it can be recorded after all: nobody else knows it.
+const RECORDING: Duration = Duration::from_secs(60);
+const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// What cannot be looked at now is looked at again then.
+const AWAY: Duration = Duration::from_secs(5);
+/// What only another binary, or a mending, can help is looked at again then.
+const BROKEN: Duration = Duration::from_secs(300);
+
+/// What became of a claim.
+pub enum Ended {
+    /// Everything about it is at or before this position.
+    At(i64),
+    /// Nothing was done; it is looked at again then.
+    PutOff(OffsetDateTime),
+}
+
+pub struct Worker {
+    pub pool: PgPool,
+    pub reader: Reader,
+    pub commands: Arc<Commands>,
+    pub directory: Directory,
+    pub channels: Channels,
+}
+
+/// An attempt that may begin.
+struct Subject {
+    context: Context,
+    overview: Overview,
+    recipient: Arc<Recipient>,
+    settings: Arc<Settings>,
+    channel: notification::Channel,
+    /// The one that may begin.
+    attempt: u32,
+    /// The one before it, which nobody knows how it went.
+    lost: Option<u32>,
+}
+
+/// Why a run ended before its time.
+enum Stopped {
+    /// It cannot be done now.
+    Away(String),
+    /// No repetition helps.
+    Broken(String),
+    Ended(Ended),
+}
+
+type Step<T> = Result<T, Stopped>;
+
+impl Worker {
+    pub async fn run(&self, claim: &Claim) -> Ended {
+        let id = NotificationId::new(claim.leased.notification);
+        let stopped = match self.work_on(claim, id).await {
+            Ok(position) => return Ended::At(position),
+            Err(stopped) => stopped,
+        };
+        match stopped {
+            Stopped::Ended(ended) => ended,
+            Stopped::Away(error) => {
+                tracing::debug!(notification = %id, error, "a delivery is put off");
+                Ended::PutOff(clock::now() + AWAY)
+            }
+            Stopped::Broken(error) => {
+                tracing::error!(notification = %id, error, "a delivery cannot be worked on");
+                Ended::PutOff(clock::now() + BROKEN)
+            }
+        }
+    }
+
+    async fn work_on(&self, claim: &Claim, id: NotificationId) -> Step<i64> {
+        let subject = self.subject(claim, id).await?;
+        if let Some(outcome) = subject.unwanted() {
+            return self.record(&subject, subject.current(), outcome).await;
+        }
+        if let Some(defer) = subject.deferred(clock::now()) {
+            return self.act_or_lose(&subject, defer).await;
+        }
+        let addresses = &subject.recipient.profile.addresses;
+        let tenant = subject.context.principal.tenant();
+        let route = match self.channels.route(tenant, subject.channel, addresses).await {
+            Ok(route) => route,
+            Err(NoRoute::Skip(reason)) => {
+                return self.record(&subject, subject.current(), Outcome::Skipped { reason }).await;
+            }
+            Err(NoRoute::Later(until)) => return Err(Stopped::Ended(Ended::PutOff(until))),
+            Err(NoRoute::Unavailable(error)) => return Err(Stopped::Away(error.to_string())),
+        };
+        if let Some(lost) = subject.lost.filter(|_| route.is_at_most_once()) {
+            return self.record(&subject, lost, lost_outcome()).await;
+        }
+        // Before the attempt begins: what cannot be said yet is not begun either.
+        let said = self.said(&subject).await?;
+        let now = clock::now();
+        let (channel, attempt, deadline) = (subject.channel, subject.attempt, now + route.timeout() + MARGIN);
+        self.act_or_lose(&subject, Action::Start { channel, attempt, now, deadline }).await?;
+        let outcome = send(&route, &subject.message(said)).await;
+        self.record(&subject, attempt, outcome).await
+    }
+
+    /// The delivery as it stands now, where there is something to do.
+    async fn subject(&self, claim: &Claim, id: NotificationId) -> Step<Subject> {
+        let tenant =
+            Tenant::try_from(claim.tenant.clone()).map_err(|error| Stopped::Broken(error.to_string()))?;
+        let ids = [id.to_string()];
+        let events = self.reader.of_aggregates(&self.pool, "notification", &ids).await;
+        let events = events.map_err(|error| Stopped::Away(error.to_string()))?;
+        let overview = Overview::fold(&events).map_err(|error| Stopped::Broken(error.to_string()))?;
+        let overview = overview.ok_or_else(|| Stopped::Broken("it is not in the log".into()))?;
+        let channel = claim.leased.channel;
+        let delivery = overview.state.deliveries.iter().find(|delivery| delivery.channel == channel);
+        let (attempt, lost) = delivery
+            .and_then(|delivery| next_attempt(delivery, clock::now()))
+            .ok_or(Stopped::Ended(Ended::At(overview.position)))?;
+        let recipient = self.directory.recipient(&tenant, &overview.user).await;
+        let recipient = recipient.map_err(|error| Stopped::Away(error.to_string()))?;
+        let settings = self.directory.settings(&tenant).await;
+        let settings = settings.map_err(|error| Stopped::Away(error.to_string()))?;
+        let request_id = format!("dispatch-{}", clock::new_uuid());
+        let principal = Principal::Dispatcher { tenant };
+        let context = Context { principal, request_id, idempotency: None, trace: None };
+        Ok(Subject { context, overview, recipient, settings, channel, attempt, lost })
+    }
+
+    /// What the recipient is told there, in his language and on his clock.
+    async fn said(&self, subject: &Subject) -> Step<Said> {
+        let created = &subject.overview.created;
+        let Some(content) = &created.content else { return Ok(Said::default()) };
+        let reader = RecipientId { tenant: created.tenant.clone(), user: subject.overview.user.clone() };
+        let said = self.directory.words(&reader, content, parts(subject.channel)).await;
+        said.map_err(|error| Stopped::Away(error.to_string()))
+    }
+
+    /// Begins or defers an attempt. Where none may begin after one that was lost, that is said instead.
+    async fn act_or_lose(&self, subject: &Subject, action: Action) -> Step<i64> {
+        match (self.act(subject, action).await, subject.lost) {
+            (Ok(position), _) => Ok(position),
+            (
+                Err(CommandError::Refused(
+                    Error::NoAttemptLeft | Error::Stopped { .. } | Error::Cancelled | Error::Expired,
+                )),
+                Some(lost),
+            ) => {
+                let position = self.record(subject, lost, lost_outcome()).await?;
+                Err(Stopped::Ended(Ended::At(position)))
+            }
+            (Err(error), _) => Err(subject.stopped_by(error)),
+        }
+    }
+
+    /// Reports an outcome, until it is recorded or nobody needs it any more.
+    async fn record(&self, subject: &Subject, attempt: u32, outcome: Outcome) -> Step<i64> {
+        let (channel, at) = (subject.channel, clock::now());
+        let action = Action::Deliver { channel, attempt: Some(attempt), outcome, at };
+        let until = tokio::time::Instant::now() + RECORDING;
+        loop {
+            match self.act(subject, action.clone()).await {
+                Ok(position) => return Ok(position),
+                Err(error @ (CommandError::Refused(_) | CommandError::Fault(_))) => {
+                    return Err(subject.stopped_by(error));
+                }
+                Err(error) if tokio::time::Instant::now() >= until => return Err(subject.stopped_by(error)),
+                Err(_) => tokio::time::sleep(RECORD_AGAIN_AFTER).await,
+            }
+        }
+    }
+
+    /// What is loud goes with single commands; the rest is bulk work and must not hold those up.
+    async fn act(&self, subject: &Subject, action: Action) -> Result<i64, CommandError> {
+        let (context, id) = (&subject.context, subject.overview.id);
+        if subject.overview.created.priority >= Priority::High {
+            return self.commands.act(context, id, action).await.map(|done| done.position);
+        }
+        let mut many = self.commands.execute_many(context, vec![Item { id, action, part: 1 }]).await?;
+        many.results.pop().unwrap_or(Err(CommandError::Conflict)).map(|done| done.position)
+    }
+}
+
+/// The number of the attempt that may begin now, and of the one before it where that was lost.
+fn next_attempt(delivery: &Delivery, now: OffsetDateTime) -> Option<(u32, Option<u32>)> {
+    match delivery.status {
+        DeliveryStatus::Pending | DeliveryStatus::Scheduled => {
+            delivery.due_at.is_none_or(|due_at| due_at <= now).then_some((delivery.attempt, None))
+        }
+        DeliveryStatus::Started => delivery
+            .deadline
+            .is_some_and(|deadline| deadline <= now)
+            .then_some((delivery.attempt + 1, Some(delivery.attempt))),
+        DeliveryStatus::Waiting
+        | DeliveryStatus::Delivered
+        | DeliveryStatus::Skipped
+        | DeliveryStatus::Exhausted
+        | DeliveryStatus::DeadLettered
+        | DeliveryStatus::Cancelled
+        | DeliveryStatus::Expired => None,
+    }
+}
+
+/// What a channel shows of a template.
+fn parts(channel: notification::Channel) -> &'static [Part] {
+    use Part::{ActionUrl, Body, EmailHtml, EmailSubject, EmailText, Slack, Title};
+    match channel {
+        notification::Channel::InApp | notification::Channel::Webhook => &Part::IN_APP,
+        notification::Channel::Email => &[Title, Body, ActionUrl, EmailSubject, EmailText, EmailHtml],
+        notification::Channel::Slack => &[Title, Body, ActionUrl, Slack],
+    }
+}
+
+fn lost_outcome() -> Outcome {
+    Outcome::Failed { failure: Failure::lost(), retry_after_s: None, jitter: Jitter(0) }
+}
+
+async fn send(route: &Route, message: &Message) -> Outcome {
+    let sent = tokio::time::timeout(route.timeout() + GRACE, route.send(message)).await;
+    match sent {
+        Ok(Sent::Delivered { provider_ref }) => Outcome::Delivered { provider_ref },
+        Ok(Sent::Failed { failure, retry_after_s }) => failed(failure, retry_after_s),
+        Err(_) => {
+            // What may have been taken over is not sent again where that is not wanted.
+            let class = if route.is_at_most_once() { FailureClass::Unknown } else { FailureClass::Transient };
+            failed(Failure { class, detail: "it did not answer in time".into() }, None)
+        }
+    }
+}
+
+fn failed(failure: Failure, retry_after_s: Option<u32>) -> Outcome {
+    // The low bits of a fresh id are random.
+    let jitter = Jitter(clock::new_uuid().as_u128() as u32);
+    Outcome::Failed { failure, retry_after_s, jitter }
+}
+
+impl Subject {
+    /// The attempt that stands in the log now.
+    fn current(&self) -> u32 {
+        self.lost.unwrap_or(self.attempt)
+    }
+
+    /// Why the recipient is not to be reached there.
+    fn unwanted(&self) -> Option<Outcome> {
+        let created = &self.overview.created;
+        let category = created.category.as_ref();
+        let admits = self.settings.admits(&self.recipient.preferences, category, self.channel);
+        let reason = match (admits, &created.content) {
+            (false, _) => SkipReason::Preference,
+            // The recipient was forgotten, and nothing is left to say or to say it to.
+            (true, None) => SkipReason::NoAddress,
+            (true, Some(_)) => return None,
+        };
+        Some(Outcome::Skipped { reason })
+    }
+
+    fn deferred(&self, now: OffsetDateTime) -> Option<Action> {
+        let critical = self.settings.is_critical(self.overview.created.category.as_ref());
+        let hours = self.recipient.preferences.quiet_hours.filter(|_| !critical)?;
+        let until = quiet_until(hours, self.recipient.profile.time_zone.as_ref(), now)?;
+        let (channel, attempt, reason) = (self.channel, self.attempt, DeferReason::QuietHours);
+        Some(Action::Defer { channel, attempt, now, until, reason })
+    }
+
+    fn message(&self, said: Said) -> Message {
+        let (overview, created) = (&self.overview, &self.overview.created);
+        Message {
+            tenant: created.tenant.clone(),
+            notification: overview.id,
+            user: overview.user.clone(),
+            channel: self.channel,
+            attempt: self.attempt,
+            category: created.category.clone(),
+            priority: created.priority,
+            created_at: overview.created_at,
+            words: said.words,
+            parts: said.parts,
+            data: created.data.clone(),
+            locale: self.recipient.profile.locale.clone(),
+        }
+    }
+
+    /// A refusal says that somebody else was faster, or that it is not wanted any more: the log is ahead of what was claimed.
+    fn stopped_by(&self, error: CommandError) -> Stopped {
+        match error {
+            CommandError::Refused(_) => Stopped::Ended(Ended::At(self.overview.position)),
+            CommandError::Fault(error) => Stopped::Broken(error),
+            error => Stopped::Away(error.to_string()),
+        }
+    }
+}

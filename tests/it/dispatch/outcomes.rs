@@ -1,0 +1,113 @@
+//! What endpoints answer, and what follows.
+
+use serde_json::{Value, json};
+
+use super::{by_webhook, delivery, instant, names, planned, reach, service, story};
+use crate::support::{Endpoint, Says};
+
+/// Attempts that are made without anybody's asking.
+const ATTEMPTS: usize = 4;
+
+#[tokio::test]
+async fn an_endpoint_that_fails_at_first_is_called_until_it_takes_it() {
+    let service = service().await;
+    let endpoint = Endpoint::start(|number, _| Says::Status(if number < 3 { 503 } else { 200 })).await;
+    reach(&service, "alice", &endpoint).await;
+    let id = service.create_with(&by_webhook("alice")).await;
+    let events = story(&service, &id, "delivery.succeeded").await;
+    let expected = [
+        "notification.created",
+        "delivery.started 1",
+        "delivery.failed 1",
+        "delivery.retry_scheduled 2",
+        "delivery.started 2",
+        "delivery.failed 2",
+        "delivery.retry_scheduled 3",
+        "delivery.started 3",
+        "delivery.succeeded 3",
+    ];
+    assert_eq!(names(&events), expected);
+    for (event, next) in [(3, 4), (6, 7)] {
+        let due_at = instant(&events[event]["data"]["due_at"]);
+        assert!(instant(&events[next]["recorded_at"]) >= due_at, "nobody is called early");
+        assert!(instant(&events[1]["data"]["deadline"]) > instant(&events[1]["recorded_at"]));
+    }
+    let calls = endpoint.so_far();
+    assert_eq!(calls.len(), 3);
+    assert!(calls.iter().all(|call| call.id == format!("{id}/webhook")), "one key: {calls:?}");
+    let stands = delivery(&service, &id).await;
+    assert_eq!(
+        (&stands["status"], &stands["attempt"], &stands["error"]),
+        (&"delivered".into(), &3.into(), &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn what_never_works_is_dead_lettered_and_tried_once_more_for_who_asks() {
+    let service = service().await;
+    let endpoint =
+        Endpoint::start(|number, _| Says::Status(if number <= ATTEMPTS { 500 } else { 204 })).await;
+    reach(&service, "alice", &endpoint).await;
+    let id = service.create_with(&by_webhook("alice")).await;
+    let events = story(&service, &id, "delivery.dead_lettered").await;
+    let started = events.iter().filter(|event| event["type"] == "delivery.started").count();
+    assert_eq!((started, endpoint.so_far().len()), (ATTEMPTS, ATTEMPTS));
+    let stands = delivery(&service, &id).await;
+    assert_eq!((&stands["status"], &stands["error_class"]), (&"dead_lettered".into(), &"transient".into()));
+
+    service.mark(&id, "retry").await;
+    let events = story(&service, &id, "delivery.succeeded").await;
+    assert_eq!(names(&events).last().unwrap(), "delivery.succeeded 5");
+    assert_eq!(endpoint.so_far().len(), ATTEMPTS + 1);
+}
+
+#[tokio::test]
+async fn each_answer_has_its_consequence() {
+    let service = service().await;
+    let asks_for_time = Endpoint::start(|number, _| match number {
+        1 => Says::Busy(429, 2),
+        _ => Says::Status(200),
+    });
+    let (asks_for_time, gone) = (asks_for_time.await, Endpoint::saying(410).await);
+    let silent = Endpoint::start(|number, _| if number == 1 { Says::Gated } else { Says::Status(200) }).await;
+    for (user, endpoint) in [("alice", &asks_for_time), ("bob", &gone), ("carol", &silent)] {
+        reach(&service, user, endpoint).await;
+    }
+    let alice = service.create_with(&by_webhook("alice")).await;
+    let bob = service.create_with(&by_webhook("bob")).await;
+    let carol = service.create_with(&by_webhook("carol")).await;
+
+    let events = story(&service, &alice, "delivery.succeeded").await;
+    let apart = instant(&events[3]["data"]["due_at"]) - instant(&events[1]["recorded_at"]);
+    assert!(apart >= time::Duration::seconds(2), "it asked for two seconds: {apart}");
+
+    let events = story(&service, &bob, "delivery.dead_lettered").await;
+    assert_eq!((&events[2]["data"]["error"]["class"], gone.so_far().len()), (&"gone".into(), 1));
+
+    let events = story(&service, &carol, "delivery.succeeded").await;
+    let error = json!({"class": "transient", "detail": "no answer within 1000 ms"});
+    assert_eq!(events[2]["data"]["error"], error);
+}
+
+#[tokio::test]
+async fn where_nobody_can_be_called_the_next_channel_is() {
+    let service = service().await;
+    let endpoint = Endpoint::saying(200).await;
+    reach(&service, "alice", &endpoint).await;
+    let plan = json!([{"channel": "email"}, {"channel": "webhook", "after": "1h"}]);
+    let id = service.create_with(&planned("alice", plan)).await;
+    let events = story(&service, &id, "delivery.succeeded").await;
+    let expected = [
+        "notification.created",
+        "delivery.skipped",
+        "delivery.fallback_activated",
+        "delivery.started 1",
+        "delivery.succeeded 1",
+    ];
+    assert_eq!(names(&events), expected);
+    assert_eq!(events[1]["data"]["reason"], "not_configured");
+    // Who has no address there.
+    let id = service.create_with(&by_webhook("bob")).await;
+    let events = story(&service, &id, "delivery.skipped").await;
+    assert_eq!(events[1]["data"]["reason"], "no_address");
+}
