@@ -35,8 +35,8 @@ const SPECIAL_V4: [([u8; 4], u8); 16] = [
 ];
 /// All that is routed on the Internet (RFC 4291, 2.4); whatever lies elsewhere is special.
 const GLOBAL_V6: Ipv6Net = net6([0x2000, 0], 3);
-/// What is special in there: IETF protocols with Teredo, benchmarks, ORCHID (`2001::/23`), documentation (RFC 3849, RFC 9637), and
-/// drones' ids of nothing else.
+/// What is special in there: protocols of the IETF with Teredo, benchmarks and ORCHID (`2001::/23`), and documentation
+/// (RFC 3849, RFC 9637).
 const SPECIAL_V6: [Ipv6Net; 3] = [net6([0x2001, 0], 23), net6([0x2001, 0xdb8], 32), net6([0x3fff, 0], 20)];
 /// Addresses that stand for one of IPv4 (RFC 6052).
 const NAT64: Ipv6Net = net6([0x64, 0xff9b], 96);
