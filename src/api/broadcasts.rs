@@ -58,9 +58,13 @@ struct CreateBroadcast {
     category: Option<String>,
     /// Defaults to `normal`.
     priority: Option<Priority>,
-    /// How to deliver: the name of a plan, or its steps. Defaults to the plan of the category, else to the one named
-    /// `default`, else to `[{"channel":"in_app"}]`.
-    plan: Option<PlanChoice<PlanStepBody>>,
+    /// How to deliver, step by step. Defaults to the plan of the category, else to the one named `default`, else to
+    /// `[{"channel":"in_app"}]`.
+    #[oai(validator(min_items = 1, max_items = 8))]
+    plan: Option<Vec<PlanStepBody>>,
+    /// The same by the name of a plan: 1 to 64 characters.
+    #[oai(validator(min_length = 1, max_length = 64))]
+    plan_name: Option<String>,
     /// Anything the front end needs, given back as it is.
     data: Option<BTreeMap<String, Value>>,
     /// At most 20 distinct labels of 1 to 64 characters.
@@ -130,8 +134,8 @@ impl Broadcasts {
         key: Key,
     ) -> Result<CreatedResponse, Problem> {
         let wanted: CreateBroadcast = command.body.parse()?;
-        let named = matches!(wanted.plan, Some(PlanChoice::Named(_)));
-        let (looked_up, context) = (wanted.template.is_some() || named, command.context(&key));
+        let looked_up = wanted.template.is_some() || wanted.plan_name.is_some();
+        let context = command.context(&key);
         let Backend { commands, reads, .. } = &*command.backend;
         let within = (&reads.directory, command.principal().tenant());
         let requested = match wanted.into_request(within).await {
@@ -254,7 +258,7 @@ impl CreateBroadcast {
             template: self.template,
             category: self.category,
             priority: self.priority,
-            plan: self.plan,
+            plan: PlanChoice { steps: self.plan, name: self.plan_name },
             data: self.data,
             tags: self.tags,
             deliver_at: self.deliver_at,

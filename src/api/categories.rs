@@ -9,7 +9,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::Deserialize;
 use tidings_domain::SettingsId;
 use tidings_domain::notification;
-use tidings_domain::settings::{Action, CategorySettings, Throttle};
+use tidings_domain::settings::{self, Action, CategorySettings, Throttle};
 
 use super::Tag;
 use super::body::{Body, CommandBody};
@@ -33,8 +33,12 @@ struct PutCategory {
     critical: Option<bool>,
     /// Channels that are on or off (`in_app`, `email`, `slack`, `webhook`) for users who say nothing of it.
     channels: Option<BTreeMap<String, bool>>,
-    /// The plan of those that name none: the name of one, or its steps.
-    plan: Option<PlanChoice<PlanStepBody>>,
+    /// The plan of those that name none, step by step.
+    #[oai(validator(min_items = 1, max_items = 8))]
+    plan: Option<Vec<PlanStepBody>>,
+    /// The same by the name of a plan: 1 to 64 characters.
+    #[oai(validator(min_length = 1, max_length = 64))]
+    plan_name: Option<String>,
     throttle: Option<PutThrottle>,
 }
 
@@ -65,7 +69,8 @@ struct Shown {
     critical: bool,
     /// By channel.
     channels: BTreeMap<String, bool>,
-    plan: Option<PlanChoice<PlannedStep>>,
+    plan: Option<Vec<PlannedStep>>,
+    plan_name: Option<String>,
     throttle: Option<ShownThrottle>,
 }
 
@@ -202,7 +207,7 @@ impl PutCategory {
         Ok(CategorySettings {
             critical: self.critical.unwrap_or_default(),
             channels: switches("/channels", self.channels.unwrap_or_default())?,
-            plan: self.plan.map(PlanChoice::into_domain).transpose()?,
+            plan: PlanChoice { steps: self.plan, name: self.plan_name }.into_domain()?,
             throttle: self.throttle.map(PutThrottle::into_domain).transpose()?,
         })
     }
@@ -222,11 +227,17 @@ impl PutThrottle {
 impl Shown {
     fn of(category: &notification::Category, settings: &CategorySettings) -> Self {
         let channels = settings.channels.iter();
+        let (plan, plan_name) = match &settings.plan {
+            Some(settings::PlanChoice::Steps(plan)) => (Some(PlannedStep::of(plan)), None),
+            Some(settings::PlanChoice::Named(name)) => (None, Some(name.to_string())),
+            None => (None, None),
+        };
         Self {
             category: category.as_str().into(),
             critical: settings.critical,
             channels: channels.map(|(channel, on)| (channel.as_str().into(), *on)).collect(),
-            plan: settings.plan.as_ref().map(PlanChoice::from),
+            plan,
+            plan_name,
             throttle: settings.throttle.map(|Throttle { max, window_s }| ShownThrottle {
                 max,
                 window: duration::format(Duration::from_secs(window_s.into())),

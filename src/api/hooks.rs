@@ -331,7 +331,11 @@ async fn creates(
 /// The member of the mapping that made the member at fault.
 fn at(problem: &Problem, detail: &str) -> Fault {
     let (pointer, _) = problem.first();
-    let pointer = pointer.strip_prefix("/content").unwrap_or(pointer);
+    let pointer = match pointer.strip_prefix("/template") {
+        Some("/key") => "/template",
+        Some(within) => within,
+        None => pointer.strip_prefix("/content").unwrap_or(pointer),
+    };
     Fault { pointer: pointer.to_owned(), detail: detail.to_owned() }
 }
 

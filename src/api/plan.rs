@@ -1,16 +1,9 @@
-//! Plans as clients write them: the name of one of the tenant's, or steps.
+//! Plans as clients write them: the name of one of the tenant's, or steps. They are two members: what is one or the other
+//! in one place is more than most generators of clients can say.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use poem_openapi::Object;
-use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
-use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
-use serde_json::Value;
 use tidings_domain::Tenant;
 use tidings_domain::notification::{self as domain, Category, Plan};
 use tidings_domain::settings::{self, PlanName};
@@ -20,91 +13,11 @@ use super::problem::{Kind, Problem};
 use super::wire::PlanStepBody;
 use crate::directory::Directory;
 
-/// A name, or steps of this kind.
+/// The members `plan` and `plan_name` of a request, of which it has one at most.
 #[derive(Debug)]
-pub enum PlanChoice<S> {
-    Named(String),
-    Steps(Vec<S>),
-}
-
-impl<'de, S: Deserialize<'de>> Deserialize<'de> for PlanChoice<S> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ChoiceVisitor(PhantomData))
-    }
-}
-
-struct ChoiceVisitor<S>(PhantomData<S>);
-
-impl<'de, S: Deserialize<'de>> Visitor<'de> for ChoiceVisitor<S> {
-    type Value = PlanChoice<S>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a plan or an array of steps")
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(PlanChoice::Named(name.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, steps: A) -> Result<Self::Value, A::Error> {
-        Vec::deserialize(SeqAccessDeserializer::new(steps)).map(PlanChoice::Steps)
-    }
-}
-
-impl<S: Type> Type for PlanChoice<S> {
-    const IS_REQUIRED: bool = true;
-    type RawValueType = Self;
-    type RawElementValueType = Self;
-
-    fn name() -> Cow<'static, str> {
-        format!("name_or_array<{}>", S::name()).into()
-    }
-
-    fn schema_ref() -> MetaSchemaRef {
-        let name = MetaSchema {
-            min_length: Some(1),
-            max_length: Some(PlanName::CHARS_MAX),
-            ..MetaSchema::new("string")
-        };
-        let steps = MetaSchema {
-            items: Some(Box::new(S::schema_ref())),
-            min_items: Some(1),
-            max_items: Some(Plan::STEPS_MAX),
-            ..MetaSchema::new("array")
-        };
-        let one_of = [name, steps].map(|schema| MetaSchemaRef::Inline(Box::new(schema))).into();
-        MetaSchemaRef::Inline(Box::new(MetaSchema { one_of, ..MetaSchema::ANY }))
-    }
-
-    fn register(registry: &mut Registry) {
-        S::register(registry);
-    }
-
-    fn as_raw_value(&self) -> Option<&Self> {
-        Some(self)
-    }
-
-    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(self.as_raw_value().into_iter())
-    }
-}
-
-impl<S: ParseFromJSON> ParseFromJSON for PlanChoice<S> {
-    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-        match value {
-            Some(Value::String(name)) => Ok(Self::Named(name)),
-            steps => Vec::parse_from_json(steps).map(Self::Steps).map_err(ParseError::propagate),
-        }
-    }
-}
-
-impl<S: ToJSON> ToJSON for PlanChoice<S> {
-    fn to_json(&self) -> Option<Value> {
-        match self {
-            Self::Named(name) => Some(Value::String(name.clone())),
-            Self::Steps(steps) => steps.to_json(),
-        }
-    }
+pub struct PlanChoice {
+    pub steps: Option<Vec<PlanStepBody>>,
+    pub name: Option<String>,
 }
 
 /// One step of a plan.
@@ -120,11 +33,11 @@ pub struct PlannedStep {
 
 /// The plan that a notification or a broadcast is made with: as a later change of the settings leaves it.
 pub async fn fixed_plan(
-    choice: Option<PlanChoice<PlanStepBody>>,
+    choice: PlanChoice,
     category: Option<&Category>,
     (directory, tenant): (&Directory, &Tenant),
 ) -> Result<Plan, Problem> {
-    let named = match choice.map(PlanChoice::into_domain).transpose()? {
+    let named = match choice.into_domain()? {
         Some(settings::PlanChoice::Steps(plan)) => return Ok(plan),
         Some(settings::PlanChoice::Named(name)) => Some(name),
         None => None,
@@ -145,21 +58,16 @@ pub fn plan_name(pointer: &str, text: String) -> Result<PlanName, Problem> {
     PlanName::try_from(text).map_err(|error| Problem::at(Kind::Invalid, pointer, error.to_string()))
 }
 
-impl PlanChoice<PlanStepBody> {
-    pub fn into_domain(self) -> Result<settings::PlanChoice, Problem> {
-        Ok(match self {
-            Self::Named(name) => settings::PlanChoice::Named(plan_name("/plan", name)?),
-            Self::Steps(steps) => settings::PlanChoice::Steps(plan(steps)?),
+impl PlanChoice {
+    pub fn into_domain(self) -> Result<Option<settings::PlanChoice>, Problem> {
+        Ok(match (self.steps, self.name) {
+            (None, None) => None,
+            (Some(steps), None) => Some(settings::PlanChoice::Steps(plan(steps)?)),
+            (None, Some(name)) => Some(settings::PlanChoice::Named(plan_name("/plan_name", name)?)),
+            (Some(_), Some(_)) => {
+                return Err(Problem::at(Kind::Invalid, "/plan_name", "goes without `plan`"));
+            }
         })
-    }
-}
-
-impl From<&settings::PlanChoice> for PlanChoice<PlannedStep> {
-    fn from(choice: &settings::PlanChoice) -> Self {
-        match choice {
-            settings::PlanChoice::Named(name) => Self::Named(name.to_string()),
-            settings::PlanChoice::Steps(plan) => Self::Steps(PlannedStep::of(plan)),
-        }
     }
 }
 

@@ -39,9 +39,13 @@ pub struct CreateNotification {
     category: Option<String>,
     /// Defaults to `normal`.
     priority: Option<Priority>,
-    /// How to deliver: the name of a plan, or its steps. Defaults to the plan of the category, else to the one named
-    /// `default`, else to `[{"channel":"in_app"}]`. Where `in_app` is not its first step, the notification is in no inbox.
-    plan: Option<PlanChoice<PlanStepBody>>,
+    /// How to deliver, step by step. Defaults to the plan of the category, else to the one named `default`, else to
+    /// `[{"channel":"in_app"}]`. Where `in_app` is not its first step, the notification is in no inbox.
+    #[oai(validator(min_items = 1, max_items = 8))]
+    plan: Option<Vec<PlanStepBody>>,
+    /// The same by the name of a plan: 1 to 64 characters.
+    #[oai(validator(min_length = 1, max_length = 64))]
+    plan_name: Option<String>,
     /// Anything the front end needs, given back as it is.
     data: Option<BTreeMap<String, Value>>,
     /// At most 20 distinct labels of 1 to 64 characters.
@@ -153,7 +157,7 @@ pub struct Says {
     pub template: Option<TemplateBody>,
     pub category: Option<String>,
     pub priority: Option<Priority>,
-    pub plan: Option<PlanChoice<PlanStepBody>>,
+    pub plan: PlanChoice,
     pub data: Option<BTreeMap<String, Value>>,
     pub tags: Option<Vec<String>>,
     pub deliver_at: Option<String>,
@@ -163,7 +167,7 @@ pub struct Says {
 impl CreateNotification {
     /// Whether its words or its plan are looked up. Then the same may be refused today and have been done yesterday.
     pub fn is_looked_up(&self) -> bool {
-        self.template.is_some() || matches!(self.plan, Some(PlanChoice::Named(_)))
+        self.template.is_some() || self.plan_name.is_some()
     }
 
     /// The command it asks for; a problem names the member that stands in its way.
@@ -179,7 +183,7 @@ impl CreateNotification {
             template: self.template,
             category: self.category,
             priority: self.priority,
-            plan: self.plan,
+            plan: PlanChoice { steps: self.plan, name: self.plan_name },
             data: self.data,
             tags: self.tags,
             deliver_at: self.deliver_at,

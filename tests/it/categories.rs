@@ -29,7 +29,7 @@ async fn what_is_put_is_shown_until_it_is_removed_and_there_after_a_restart() {
     plan[1]["after"] = "300s".into();
     let named = json!({"name": "insist", "plan": insist()});
     assert_eq!(put(&service, INSIST, &json!({"plan": plan})).await.expect(200).json(), named);
-    let says = json!({"critical": true, "channels": {"email": false, "in_app": true}, "plan": "insist"});
+    let says = json!({"critical": true, "channels": {"email": false, "in_app": true}, "plan_name": "insist"});
     let mut shown = says.clone();
     shown["category"] = "billing".into();
     let kept = put(&service, BILLING, &says).await.expect(200);
@@ -67,9 +67,10 @@ async fn what_could_not_be_used_is_refused_by_its_name() {
         (BILLING, json!({"more": 1}), "/more"),
         (BILLING, json!({"channels": {"fax": true}}), "/channels/fax"),
         (BILLING, json!({"channels": {"email": 1}}), "/channels/email"),
-        (BILLING, json!({"plan": "absent"}), "/plan"),
-        (BILLING, json!({"plan": "no name"}), "/plan"),
-        (BILLING, json!({"plan": ""}), "/plan"),
+        (BILLING, json!({"plan_name": "absent"}), "/plan_name"),
+        (BILLING, json!({"plan_name": "no name"}), "/plan_name"),
+        (BILLING, json!({"plan_name": ""}), "/plan_name"),
+        (BILLING, json!({"plan": insist(), "plan_name": "insist"}), "/plan_name"),
         (BILLING, json!({"plan": 7}), "/plan"),
         (BILLING, json!({"plan": {"channel": "in_app"}}), "/plan"),
         (BILLING, json!({"plan": []}), "/plan"),
@@ -160,7 +161,7 @@ async fn what_is_not_wanted_in_the_inbox_is_not_there_and_says_why() {
 async fn a_plan_is_asked_for_by_its_name_or_follows_from_the_category() {
     let service = Service::start().await;
     put(&service, INSIST, &json!({"plan": insist()})).await.expect(200);
-    put(&service, BILLING, &json!({"plan": "insist"})).await.expect(200);
+    put(&service, BILLING, &json!({"plan_name": "insist"})).await.expect(200);
     let channels = async |body: &Value, key: &str| {
         let id = service.post_keyed("/v1/notifications", body, key).await.expect(201).text("id");
         let told = service.get(&format!("/v1/notifications/{id}")).await.expect(200).json();
@@ -168,7 +169,7 @@ async fn a_plan_is_asked_for_by_its_name_or_follows_from_the_category() {
         deliveries.iter().map(|it| it["channel"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let mut by_name = note("alice");
-    by_name["plan"] = "insist".into();
+    by_name["plan_name"] = "insist".into();
     assert_eq!(channels(&by_name, "1").await, ["in_app", "email"]);
     assert_eq!(channels(&of_category("alice", "billing"), "2").await, ["in_app", "email"]);
     assert_eq!(channels(&of_category("alice", "news"), "3").await, ["in_app"]);
@@ -185,11 +186,11 @@ async fn a_plan_is_asked_for_by_its_name_or_follows_from_the_category() {
     let head = service.head().await;
     let mut broadcast = json!({"user_ids": ["alice"], "content": {"title": "b", "body": ""}});
     for name in ["insist", "no name"] {
-        (by_name["plan"], broadcast["plan"]) = (name.into(), name.into());
+        (by_name["plan_name"], broadcast["plan_name"]) = (name.into(), name.into());
         for (path, body) in [("/v1/notifications", &by_name), ("/v1/broadcasts", &broadcast)] {
             let answer = service.post(path, body).await;
             let refused = (answer.problem(422), answer.pointers());
-            assert_eq!(refused, ("invalid-request".into(), vec!["/plan".into()]), "{path} {name}");
+            assert_eq!(refused, ("invalid-request".into(), vec!["/plan_name".into()]), "{path} {name}");
         }
     }
     assert_eq!(service.head().await, head);

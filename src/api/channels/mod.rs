@@ -369,7 +369,7 @@ impl From<settings::Error> for Problem {
     fn from(refusal: settings::Error) -> Self {
         match refusal {
             settings::Error::Invalid(invalid) => invalid.into(),
-            settings::Error::UnknownPlan => Self::at(Kind::Invalid, "/plan", refusal.to_string()),
+            settings::Error::UnknownPlan => Self::at(Kind::Invalid, "/plan_name", refusal.to_string()),
             settings::Error::PlanInUse { .. }
             | settings::Error::TooManyCategories
             | settings::Error::TooManyPlans => Self::new(Kind::InvalidState, refusal.to_string()),

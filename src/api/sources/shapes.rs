@@ -8,6 +8,7 @@ use poem_openapi::{Enum, Object};
 use serde::Deserialize;
 use serde_json::Value;
 use tidings_domain::source::{self, Configured, Hook, Secrets, SourceId};
+use tidings_domain::template::TemplateKey;
 
 use super::super::duration;
 use super::super::hooks::path_of;
@@ -45,10 +46,15 @@ pub struct SourceMapping {
     pub when: Option<String>,
     /// Whose inbox: a string, or a list of at most 100 of them. An empty list is ignored.
     pub user_id: String,
-    /// A string: 1 to 1,000 characters. Goes with `body`.
+    /// A string: 1 to 1,000 characters. Goes with `body`, unless there is a `template`.
     pub title: Option<String>,
     /// A string.
     pub body: Option<String>,
+    /// The key of a template, as it is, in the place of `title` and `body`.
+    #[oai(validator(min_length = 1, max_length = 128))]
+    pub template: Option<String>,
+    /// Its arguments by name: strings, numbers, and what a template takes for a date.
+    pub args: Option<BTreeMap<String, String>>,
     /// A string: where a click leads.
     pub action_url: Option<String>,
     /// A string: 1 to 64 characters.
@@ -216,14 +222,47 @@ fn tolerance(text: &str) -> Result<u32, Problem> {
 
 impl SourceMapping {
     fn into_domain(self) -> Result<source::Mapping, Problem> {
-        for (name, text) in [("title", &self.title), ("body", &self.body)] {
-            if text.is_none() {
-                return Err(Problem::at(Kind::Invalid, format!("/mapping/{name}"), "is required"));
-            }
-        }
-        let Self { when, user_id, title, body, action_url, category, priority, data, tags } = self;
-        let (template, args) = (None, BTreeMap::new());
+        self.check_words()?;
+        let Self { when, user_id, title, body, template, args, action_url, category, priority, data, tags } =
+            self;
         Ok(source::Mapping {
+            when,
+            user_id,
+            title,
+            body,
+            template,
+            args: args.unwrap_or_default(),
+            action_url,
+            category,
+            priority,
+            data,
+            tags,
+        })
+    }
+
+    /// Words, or a template that has them.
+    fn check_words(&self) -> Result<(), Problem> {
+        let refuse = |member: &str, detail: &str| {
+            Err(Problem::at(Kind::Invalid, format!("/mapping/{member}"), detail))
+        };
+        let words = [("title", self.title.is_some()), ("body", self.body.is_some())];
+        let Some(key) = &self.template else {
+            if self.args.is_some() {
+                return refuse("args", "goes with a template");
+            }
+            return words
+                .iter()
+                .find(|(_, is_there)| !is_there)
+                .map_or(Ok(()), |(name, _)| refuse(name, "is required where there is no template"));
+        };
+        if let Some((name, _)) = words.iter().find(|(_, is_there)| *is_there) {
+            return refuse(name, "does not go with a template");
+        }
+        TemplateKey::new(key.clone()).map_or_else(|invalid| refuse("template", invalid.detail), |_| Ok(()))
+    }
+
+    fn new(mapping: source::Mapping) -> Self {
+        let source::Mapping {
             when,
             user_id,
             title,
@@ -235,14 +274,9 @@ impl SourceMapping {
             priority,
             data,
             tags,
-        })
-    }
-
-    fn new(mapping: source::Mapping) -> Self {
-        let source::Mapping {
-            when, user_id, title, body, action_url, category, priority, data, tags, ..
         } = mapping;
-        Self { when, user_id, title, body, action_url, category, priority, data, tags }
+        let args = Some(args).filter(|args| !args.is_empty());
+        Self { when, user_id, title, body, template, args, action_url, category, priority, data, tags }
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{
-    SECRET, Signed, configure, deliveries, github, github_as, hex_mac, issue, posting, send, titles,
+    SECRET, Signed, configure, deliveries, github, github_as, hex_mac, issue, posting, put, send, source,
+    titles,
 };
 use crate::support::Service;
 
@@ -16,7 +17,7 @@ async fn a_hook_that_is_not_signed_is_refused_as_one_to_nobody_is() {
     let theirs = json!({"name": "theirs", "tenant": "acme", "scopes": ["admin"]});
     let theirs = service.key_with(theirs).await;
     let of_acme = json!({"secrets": ["a secret that acme has"]});
-    let put = service.by(&theirs, "PUT", "/v1/sources/github").json(&super::source(&of_acme));
+    let put = service.by(&theirs, "PUT", "/v1/sources/github").json(&source(&of_acme));
     assert_eq!(service.send(put).await.expect(200).text("path"), "/v1/hooks/acme:github");
 
     let body = issue("alice");
@@ -139,6 +140,42 @@ async fn a_delivery_without_an_id_is_refused_and_recorded() {
         (deliveries(&service, "github").await.len(), deliveries(&service, "payments").await.len()),
         (1, 5)
     );
+}
+
+#[tokio::test]
+async fn a_hook_may_bring_the_arguments_of_a_template_and_is_told_which_of_them_is_wrong() {
+    let service = Service::start().await;
+    let template = json!({
+        "default_locale": "en",
+        "sources": {"en": "title = Issue { $number }\nbody = { $of }\n"},
+        "arguments": {"number": "number", "of": "string"},
+    });
+    let put_template = service.request("PUT", "/v1/templates/issue").header("x-api-key", service.root_key());
+    service.send(put_template.json(&template)).await.expect(200);
+    let with = |number: &str| {
+        let args = json!({"number": number, "of": "payload.repository.full_name"});
+        let mut it = source(&json!({"mapping": {"template": "issue", "args": args}}));
+        let mapping = it["mapping"].as_object_mut().unwrap();
+        mapping.retain(|name, _| !["title", "body"].contains(&name.as_str()));
+        it
+    };
+    let payload = json!({
+        "assignee": {"login": "alice"}, "issue": {"number": 42}, "repository": {"full_name": "example/bell"},
+    });
+    for (number, pointer) in [("'42'", "/args/number"), ("payload.issue.numbr", "/args/number")] {
+        put(&service, "github", &with(number)).await.expect(200);
+        let refused =
+            send(&service, "/v1/hooks/github", github_as(number, SECRET, &payload.to_string())).await;
+        assert_eq!(
+            (refused.problem(422).as_str(), refused.pointers()),
+            ("invalid-request", vec![pointer.into()])
+        );
+    }
+    let kept = put(&service, "github", &with("payload.issue.number")).await.expect(200).json();
+    assert_eq!((&kept["mapping"]["template"], &kept["mapping"]["title"]), (&json!("issue"), &Value::Null));
+    send(&service, "/v1/hooks/github", github_as("made", SECRET, &payload.to_string())).await.expect(201);
+    let item = &service.get("/v1/users/alice/inbox").await.expect(200).json()["items"][0];
+    assert_eq!((&item["title"], &item["body"]), (&json!("Issue 42"), &json!("example/bell")));
 }
 
 #[tokio::test]
