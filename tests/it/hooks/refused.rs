@@ -174,7 +174,7 @@ async fn a_hook_may_bring_the_arguments_of_a_template_and_is_told_which_of_them_
     let kept = put(&service, "github", &with("payload.issue.number")).await.expect(200).json();
     assert_eq!((&kept["mapping"]["template"], &kept["mapping"]["title"]), (&json!("issue"), &Value::Null));
     send(&service, "/v1/hooks/github", github_as("made", SECRET, &payload.to_string())).await.expect(201);
-    let item = &service.get("/v1/users/alice/inbox").await.expect(200).json()["items"][0];
+    let item = &service.inbox("alice", "").await["items"][0];
     assert_eq!((&item["title"], &item["body"]), (&json!("Issue 42"), &json!("example/bell")));
 }
 
