@@ -10,7 +10,7 @@ use tidings_domain::notification::{
     Priority, SkipReason,
 };
 use tidings_domain::recipient::Recipient;
-use tidings_domain::settings::Settings;
+use tidings_domain::settings::{Semantics, Settings};
 use tidings_domain::{NotificationId, RecipientId, Tenant};
 use tidings_projections::log::Reader;
 use tidings_projections::notification::Overview;
@@ -102,6 +102,10 @@ impl Worker {
         if let Some(outcome) = subject.unwanted() {
             return self.record(&subject, subject.current(), outcome).await;
         }
+        // Before quiet hours are asked: they would leave the lost attempt behind, and the next one would send again.
+        if let Some(lost) = subject.lost.filter(|_| subject.is_at_most_once()) {
+            return self.record(&subject, lost, lost_outcome()).await;
+        }
         if let Some(defer) = subject.deferred(clock::now()) {
             return self.act_or_lose(&subject, defer).await;
         }
@@ -115,9 +119,6 @@ impl Worker {
             Err(NoRoute::Later(until)) => return Err(Stopped::Ended(Ended::PutOff(until))),
             Err(NoRoute::Unavailable(error)) => return Err(Stopped::Away(error.to_string())),
         };
-        if let Some(lost) = subject.lost.filter(|_| route.is_at_most_once()) {
-            return self.record(&subject, lost, lost_outcome()).await;
-        }
         // Before the attempt begins: what cannot be said yet is not begun either.
         let said = self.said(&subject).await?;
         let now = clock::now();
@@ -262,6 +263,12 @@ impl Subject {
     /// The attempt that stands in the log now.
     fn current(&self) -> u32 {
         self.lost.unwrap_or(self.attempt)
+    }
+
+    /// Whether what may have been taken over is left alone.
+    fn is_at_most_once(&self) -> bool {
+        let configured = self.settings.channels.get(&self.channel);
+        configured.is_some_and(|known| known.settings.semantics == Semantics::AtMostOnce)
     }
 
     /// Why the recipient is not to be reached there.

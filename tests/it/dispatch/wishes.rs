@@ -5,7 +5,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::{by_webhook, delivery, instant, names, put, reach, service, service_with, story};
-use crate::support::{Endpoint, Says};
+use crate::support::{Endpoint, Says, Stored};
 
 /// Quiet hours around this instant, in UTC.
 fn night(around: OffsetDateTime) -> Value {
@@ -109,4 +109,38 @@ async fn a_template_is_sent_in_the_words_of_its_reader() {
     let id = service.create_with(&body).await;
     story(&service, &id, "delivery.succeeded").await;
     assert!(endpoint.so_far()[0].body.contains("Ihre Rechnung ist da"), "{:?}", endpoint.so_far());
+}
+
+#[tokio::test]
+async fn what_goes_out_at_most_once_is_not_sent_again_after_the_night() {
+    let service = service().await;
+    let smtp = json!({"host": "127.0.0.1", "port": 1, "security": "none", "from": "no-reply@acme.example"});
+    let email = json!({"providers": [{"name": "main", "smtp": smtp}], "semantics": "at_most_once"});
+    put(&service, "/v1/channels/email", &email).await;
+    put(&service, "/v1/users/alice", &json!({"addresses": {"email": "alice@b.example"}})).await;
+    let now = instant(&service.in_ms(0).await.into());
+    put(&service, "/v1/users/alice/preferences", &night(now)).await;
+    let (id, begun) = ("ntf_01890a5d-ac96-774b-bcce-b302099a8059", "2026-08-01T09:00:00Z");
+    let retry = json!({"attempts_max": 3, "backoff": {"exponential": {"base_ms": 10, "cap_ms": 10}}});
+    let created = json!({
+        "tenant": "default", "user_id": "alice", "content": {"title": "Rent is due", "body": ""},
+        "priority": "normal", "plan": [{"channel": "email", "due_at": begun, "retry": retry}],
+    });
+    let started = json!({"channel": "email", "attempt": 1, "deadline": begun});
+    let event = |sequence, name, payload| Stored {
+        tenant: "default",
+        user: "alice",
+        id,
+        sequence,
+        name,
+        version: "1.0.0",
+        payload,
+    };
+    let mut sql = service.sql().await;
+    event(1, "notification.created", created).append(&mut sql).await;
+    event(2, "delivery.started", started).append(&mut sql).await;
+    let events = story(&service, id, "delivery.dead_lettered").await;
+    let told = ["delivery.started 1", "delivery.failed 1", "delivery.exhausted", "delivery.dead_lettered"];
+    assert_eq!(names(&events)[1..], told, "it may have been taken over when its worker died");
+    assert_eq!(delivery(&service, id).await["error_class"], "unknown");
 }
