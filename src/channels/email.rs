@@ -98,7 +98,9 @@ impl Mail {
         match transport.test_connection().await {
             Ok(true) => Ok(transport),
             Ok(false) => Err(failed(FailureClass::Transient, "the server broke off".into())),
-            Err(error) => Err(judge(&error, FailureClass::Transient)),
+            // The message was not named to it yet, so whatever it refuses (a password, a greeting) is no fault of the message:
+            // another server may take it, or this one later.
+            Err(error) => Err(failed(FailureClass::Transient, told(&error))),
         }
     }
 
@@ -146,6 +148,11 @@ fn judge(error: &smtp::Error, without_code: FailureClass) -> Sent {
     } else {
         without_code
     };
+    failed(class, told(error))
+}
+
+/// What went wrong, down to its cause.
+fn told(error: &smtp::Error) -> String {
     let mut told = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -154,7 +161,7 @@ fn judge(error: &smtp::Error, without_code: FailureClass) -> Sent {
         }
         cause = error.source();
     }
-    failed(class, excerpt(told.as_bytes()))
+    excerpt(told.as_bytes())
 }
 
 /// The error says what cannot be sent.

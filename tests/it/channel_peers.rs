@@ -111,7 +111,7 @@ async fn a_real_smtp_server_takes_e_mail_after_starttls_and_a_login() {
         configure(smtp).await;
         test(&service, "email", &asked).await["error"].clone()
     };
-    assert_eq!(refused("password", json!("wrong")).await["class"], "permanent");
+    assert_eq!(refused("password", json!("wrong")).await["class"], "transient", "no fault of the message");
     assert_eq!(refused("tls_ca", Value::Null).await["class"], "transient", "nobody vouches for it");
 }
 
