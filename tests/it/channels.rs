@@ -204,6 +204,12 @@ async fn what_could_not_be_used_is_refused_by_its_name() {
     unsubscribe["providers"][0]["smtp"]["unsubscribe"]["url"] = "https://acme.example/{email}".into();
     let answer = put(&service, EMAIL, &unsubscribe).await;
     assert_eq!(answer.pointers(), ["/providers/0/smtp/unsubscribe/url"]);
+    // Also where nothing would be sent.
+    for (member, length) in [("title", 0), ("title", 1_001), ("address", 0), ("address", 2_049)] {
+        let body = Value::Object([(member.to_owned(), "x".repeat(length).into())].into_iter().collect());
+        let answer = service.post("/v1/channels/slack/test", &body).await;
+        assert_eq!((answer.status, answer.pointers()), (422, vec![format!("/{member}")]), "{length}");
+    }
     for name in ["in_app", "fax", "EMAIL"] {
         let answer = put(&service, &format!("/v1/channels/{name}"), &email()).await;
         assert_eq!(answer.problem(400), "malformed-request");

@@ -17,7 +17,7 @@ use super::super::addresses;
 use super::super::body::OptionalBody;
 use super::super::credentials::{Admin, Service};
 use super::super::duration;
-use super::super::problem::Problem;
+use super::super::problem::{Kind, Problem};
 use super::super::request::Command;
 use super::parse;
 use crate::channels::{Message, NoRoute, Sent};
@@ -33,9 +33,8 @@ struct TestChannel {
     /// An e-mail address, required for `email`; for the others a URL, the tenant's own where it is left out.
     #[oai(validator(min_length = 1, max_length = 2048))]
     address: Option<String>,
-    #[oai(validator(min_length = 1, max_length = 200))]
+    #[oai(validator(min_length = 1, max_length = 1000))]
     title: Option<String>,
-    #[oai(validator(max_length = 2000))]
     body: Option<String>,
 }
 
@@ -89,6 +88,7 @@ impl Trials {
     ) -> Result<Json<TestedChannel>, Problem> {
         let channel = parse(&channel)?;
         let asked = command.body.parse()?.unwrap_or_default();
+        let words = words(asked.title, asked.body)?;
         let (tenant, channels) = (command.principal().tenant(), &command.backend.channels);
         let route = channels.route(tenant, channel, &recipient(channel, asked.address)?).await;
         let route = match route {
@@ -102,11 +102,6 @@ impl Trials {
                 return Ok(Json(TestedChannel { until, ..TestedChannel::of(TestOutcome::Deferred) }));
             }
             Err(NoRoute::Unavailable(error)) => return Err(error.into()),
-        };
-        let words = Words {
-            title: asked.title.unwrap_or_else(|| "A test of Tidings".into()),
-            body: asked.body.unwrap_or_else(|| "This channel works.".into()),
-            action_url: None,
         };
         let message = Message {
             tenant: tenant.clone(),
@@ -145,6 +140,12 @@ fn recipient(channel: Channel, address: Option<String>) -> Result<Addresses, Pro
         Channel::Webhook => to.webhook = address.map(|text| addresses::url(at, text)).transpose()?,
     }
     Ok(to)
+}
+
+fn words(title: Option<String>, body: Option<String>) -> Result<Words, Problem> {
+    let title = title.unwrap_or_else(|| "A test of Tidings".into());
+    let body = body.unwrap_or_else(|| "This channel works.".into());
+    Words::new(title, body, None).map_err(|invalid| Problem::at(Kind::Invalid, "/title", invalid.detail))
 }
 
 impl TestedChannel {
