@@ -22,7 +22,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5 * 60);
 /// Endpoints whose failures are remembered.
 const ENDPOINTS_MAX: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 
-/// Whose breaker it is: a provider of a tenant, or the host of somebody's own address.
+/// Whose breaker it is: what a tenant set up, or somebody's own address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Circuit {
     pub tenant: String,
@@ -78,8 +78,36 @@ impl Breakers {
         }
     }
 
+    /// It answered, and asked to be left alone for a while.
+    pub fn asked(&self, circuit: &Circuit, now: Instant, pause: Duration) {
+        let mut circuits = self.circuits();
+        self.make_room(&mut circuits, circuit);
+        let Some(breaker) = circuits.get_mut(circuit) else { return };
+        breaker.failures = 0;
+        if breaker.open_until.replace(now + pause.min(PAUSE_MAX)).is_none() {
+            self.open.of(circuit.channel).inc();
+        }
+    }
+
     pub fn failed(&self, circuit: &Circuit, now: Instant) {
         let mut circuits = self.circuits();
+        self.make_room(&mut circuits, circuit);
+        let Some(breaker) = circuits.get_mut(circuit) else { return };
+        breaker.failures += 1;
+        if breaker.failures < FAILURES_MAX {
+            if breaker.open_until.take().is_some() {
+                self.open.of(circuit.channel).dec();
+            }
+            return;
+        }
+        match breaker.open_until.replace(now + breaker.pause) {
+            None => self.open.of(circuit.channel).inc(),
+            Some(_) => breaker.pause = (breaker.pause * 2).min(PAUSE_MAX),
+        }
+        breaker.open_until = Some(now + breaker.pause);
+    }
+
+    fn make_room(&self, circuits: &mut LruCache<Circuit, Breaker>, circuit: &Circuit) {
         if !circuits.contains(circuit) {
             let fresh = Breaker { failures: 0, pause: PAUSE_MIN, open_until: None };
             if let Some((gone, breaker)) = circuits.push(circuit.clone(), fresh)
@@ -88,16 +116,6 @@ impl Breakers {
                 self.open.of(gone.channel).dec();
             }
         }
-        let Some(breaker) = circuits.get_mut(circuit) else { return };
-        breaker.failures += 1;
-        if breaker.failures < FAILURES_MAX {
-            return;
-        }
-        match breaker.open_until.replace(now + breaker.pause) {
-            None => self.open.of(circuit.channel).inc(),
-            Some(_) => breaker.pause = (breaker.pause * 2).min(PAUSE_MAX),
-        }
-        breaker.open_until = Some(now + breaker.pause);
     }
 }
 
@@ -147,6 +165,25 @@ mod tests {
         assert_eq!(gauge(), 1, "it is one endpoint");
         breakers.succeeded(&circuit);
         assert!(breakers.pass(&circuit, now, PATIENCE) && gauge() == 0);
+    }
+
+    #[test]
+    fn who_asks_for_time_gets_it_and_has_not_failed() {
+        let open = Metrics::default().channels.breaker_open.clone();
+        let (breakers, circuit, start) = (Breakers::new(open.clone()), circuit(), Instant::now());
+        (0..4).for_each(|_| breakers.failed(&circuit, start));
+        breakers.asked(&circuit, start, Duration::from_secs(30));
+        assert!(!breakers.pass(&circuit, seconds(start, 29), PATIENCE));
+        assert!(breakers.pass(&circuit, seconds(start, 30), PATIENCE));
+        breakers.failed(&circuit, seconds(start, 31));
+        assert!(breakers.pass(&circuit, seconds(start, 31), PATIENCE), "the first in a row");
+        assert_eq!(open.of(Channel::Webhook).get(), 0);
+        breakers.asked(&circuit, start, Duration::from_secs(86_400));
+        assert_eq!(
+            breakers.open_until(&circuit, start),
+            Some(start + PAUSE_MAX),
+            "no endpoint rules for a day"
+        );
     }
 
     #[test]

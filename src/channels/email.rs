@@ -26,8 +26,8 @@ type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
 /// Servers whose connections are kept.
 const SERVERS_MAX: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
-/// Connections to one of them, and how long one waits for its next message.
-const CONNECTIONS_MAX: u32 = 10;
+/// Connections to one of them that wait for their next message, and how long. Each call that is under way has its own.
+const IDLE_MAX: u32 = 10;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What makes connections interchangeable: the address that was judged, the account, the time limit.
@@ -126,7 +126,7 @@ impl Mail {
             .port(smtp.port)
             .tls(tls)
             .timeout(Some(exit.time_limit))
-            .pool_config(PoolConfig::new().max_size(CONNECTIONS_MAX).idle_timeout(IDLE_TIMEOUT));
+            .pool_config(PoolConfig::new().max_size(IDLE_MAX).idle_timeout(IDLE_TIMEOUT));
         if let Some(domain) = smtp.from.parse::<Mailbox>().ok().map(|from| from.email.domain().to_owned()) {
             builder = builder.hello_name(ClientId::Domain(domain));
         }

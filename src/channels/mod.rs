@@ -18,13 +18,11 @@ pub use message::Message;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Url;
 use tidings_domain::notification::{Channel, Failure, FailureClass, SkipReason};
 use tidings_domain::recipient::{self, Addresses};
 use tidings_domain::settings::{self, Configured, Endpoint, Provider, Secrets, Semantics};
 use tidings_domain::{RecipientId, SettingsId, Tenant};
 use tidings_projections::log::ReadError;
-use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use self::breaker::{Breakers, Circuit};
@@ -61,8 +59,12 @@ struct Inner {
 pub enum NoRoute {
     /// For good.
     Skip(SkipReason),
-    /// Until then: every endpoint has failed too often, or the tenant's rate is used up.
-    Later(OffsetDateTime),
+    /// For so long: every endpoint has failed too often or asked for time, or the tenant's rate is used up. Where that is so
+    /// for the `whole` of what the tenant sends there, nobody else needs to ask meanwhile.
+    Later {
+        pause: Duration,
+        whole: bool,
+    },
     Unavailable(ReadError),
 }
 
@@ -122,22 +124,30 @@ impl Channels {
         let configured = settings.channels.get(&channel).ok_or(NoRoute::Skip(SkipReason::NotConfigured))?;
         let targets = targets(tenant, channel, configured, addresses).map_err(NoRoute::Skip)?;
         let now = Instant::now();
-        let open = targets.iter().map(|target| inner.breakers.open_until(&target.circuit, now));
+        let whole = !targets.iter().any(|target| target.own);
+        let later = |until: Instant| NoRoute::Later { pause: until.saturating_duration_since(now), whole };
+        let open =
+            || targets.iter().map(|target| inner.breakers.open_until(&target.circuit, now)).min().flatten();
         // `None` comes first: one that may be called now.
-        if let Some(until) = open.min().flatten() {
-            return Err(NoRoute::Later(clock::now() + until.duration_since(now)));
+        if let Some(until) = open() {
+            return Err(later(until));
         }
         if let Some(per_second) = configured.settings.per_second
-            && let Err(wait) = inner.pace.take(tenant, channel, per_second).await
+            && let Err(pause) = inner.pace.take(tenant, channel, per_second).await
         {
-            return Err(NoRoute::Later(clock::now() + wait));
+            return Err(NoRoute::Later { pause, whole: true });
         }
+        let time_limit = Duration::from_millis(configured.settings.timeout_ms.into());
+        // Who finds a breaker half open has its trial from here on: an attempt that begins has somebody to call.
+        let first =
+            targets.iter().position(|target| inner.breakers.pass(&target.circuit, now, patience(time_limit)));
+        let first = first.ok_or_else(|| later(open().unwrap_or(now + TRIAL_MARGIN)))?;
         Ok(Route {
             inner: inner.clone(),
             tenant: tenant.clone(),
             channel,
-            targets,
-            time_limit: Duration::from_millis(configured.settings.timeout_ms.into()),
+            targets: targets.into_iter().skip(first).collect(),
+            time_limit,
             semantics: configured.settings.semantics,
         })
     }
@@ -157,7 +167,12 @@ fn targets(
         Channel::Webhook => (addresses.webhook.as_deref(), None),
     };
     let target = |provider: &Provider, address: &str, own: bool| {
-        let endpoint = if own { host(address) } else { provider.name.to_string() };
+        // Who is set up anew is tried anew.
+        let endpoint = match &provider.endpoint {
+            _ if own => address.to_owned(),
+            Endpoint::Smtp(smtp) => format!("{} {}:{}", provider.name, smtp.host, smtp.port),
+            Endpoint::Webhook { .. } | Endpoint::Slack {} => format!("{} {address}", provider.name),
+        };
         Target {
             provider: provider.clone(),
             secrets: configured.secrets.get(&provider.name).cloned().unwrap_or_default(),
@@ -182,9 +197,9 @@ fn targets(
     }
 }
 
-fn host(url: &str) -> String {
-    let url = Url::parse(url).ok();
-    url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
+/// How long others wait for who tries an endpoint that was failing: an e-mail's connection and its sending have the limit each.
+fn patience(time_limit: Duration) -> Duration {
+    time_limit * 2 + TRIAL_MARGIN
 }
 
 impl Route {
@@ -201,21 +216,25 @@ impl Route {
     /// By the first provider that takes it. One that fails for the moment, is no more or was failing before is passed over.
     pub async fn send(&self, message: &Message) -> Sent {
         let mut passed_over: Vec<(Sent, &Target)> = Vec::new();
-        for target in &self.targets {
-            let patience = self.time_limit + TRIAL_MARGIN;
-            if !self.inner.breakers.pass(&target.circuit, Instant::now(), patience) {
+        for (place, target) in self.targets.iter().enumerate() {
+            let (breakers, now) = (&self.inner.breakers, Instant::now());
+            // The first has passed already.
+            if place > 0 && !breakers.pass(&target.circuit, now, patience(self.time_limit)) {
                 continue;
             }
             let sent = self.call(target, message).await;
-            let class = match &sent {
-                Sent::Delivered { .. } => None,
-                Sent::Failed { failure, .. } => Some(failure.class),
+            let (class, asked) = match &sent {
+                Sent::Delivered { .. } => (None, None),
+                Sent::Failed { failure, retry_after_s } => (Some(failure.class), *retry_after_s),
             };
-            match class {
-                Some(FailureClass::Transient | FailureClass::Unknown) => {
-                    self.inner.breakers.failed(&target.circuit, Instant::now());
+            match (class, asked) {
+                (Some(FailureClass::Transient), Some(seconds)) => {
+                    breakers.asked(&target.circuit, Instant::now(), Duration::from_secs(seconds.into()));
                 }
-                _ => self.inner.breakers.succeeded(&target.circuit),
+                (Some(FailureClass::Transient | FailureClass::Unknown), _) => {
+                    breakers.failed(&target.circuit, Instant::now());
+                }
+                _ => breakers.succeeded(&target.circuit),
             }
             match class {
                 Some(FailureClass::Transient) => passed_over.push((sent, target)),

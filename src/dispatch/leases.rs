@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tidings_domain::notification::Channel;
+use tidings_domain::notification::{Channel, Priority};
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use super::places::{Room, is_quiet};
+use crate::clock;
 
 /// How long what was claimed is left to the worker, until an attempt begins. That has a deadline of its own.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -26,7 +29,17 @@ pub struct Leased {
 #[derive(Clone, Debug)]
 pub struct Claim {
     pub tenant: String,
+    pub lane: i16,
+    /// The database's clock, by which it is due.
+    pub at: OffsetDateTime,
     pub leased: Leased,
+}
+
+impl Claim {
+    /// No clock of a node that is behind calls undue what the database calls due.
+    pub fn now(&self) -> OffsetDateTime {
+        clock::now().max(self.at)
+    }
 }
 
 /// One look at what is due.
@@ -46,38 +59,74 @@ struct FoundRow {
     lane: i16,
     pass: f64,
     mine: bool,
+    at: OffsetDateTime,
 }
 
-// Each lane is read from where its index begins; what others are claiming is passed over. A lease that was written between
-// the look and the lock refuses the second, and the order of the insertion keeps two nodes from waiting for each other.
+// Each lane is a queue per tenant and channel, and only those that have room are read, from where they begin: however much
+// lies in the others costs nothing. The queues are found by steps through their index. What others are claiming is passed
+// over. A lease that was written between the look and the lock refuses the second, and the order of the insertion keeps two
+// nodes from waiting for each other.
 const CLAIM: &str = "
-WITH found AS (
-    SELECT w.tenant, w.notification, w.channel, w.attempt, l.lane,
+WITH RECURSIVE lanes AS (
+    SELECT * FROM unnest($1::smallint[], $2::float8[], $3::float8[]) l (lane, pass, stride)
+), queues AS (
+    SELECT l.lane, q.tenant, q.channel
+      FROM lanes l
+     CROSS JOIN LATERAL (
+           SELECT tenant, channel FROM delivery_v2.deliveries
+            WHERE priority = l.lane AND work_at IS NOT NULL
+            ORDER BY tenant, channel LIMIT 1) q
+     UNION ALL
+    SELECT p.lane, q.tenant, q.channel
+      FROM queues p
+     CROSS JOIN LATERAL (
+           SELECT tenant, channel FROM delivery_v2.deliveries
+            WHERE priority = p.lane AND work_at IS NOT NULL AND (tenant, channel) > (p.tenant, p.channel)
+            ORDER BY tenant, channel LIMIT 1) q
+), due AS (
+    SELECT q.lane, q.tenant, q.channel, coalesce(t.room, $9) AS room,
+           row_number() OVER (PARTITION BY q.lane ORDER BY h.work_at) AS place
+      FROM queues q
+      LEFT JOIN unnest($6::text[], $7::text[], $8::bigint[]) t (tenant, channel, room)
+             ON (t.tenant, t.channel) = (q.tenant, q.channel)
+     CROSS JOIN LATERAL (
+           SELECT work_at FROM delivery_v2.deliveries
+            WHERE (priority, tenant, channel) = (q.lane, q.tenant, q.channel) AND work_at <= now()
+            ORDER BY work_at LIMIT 1) h
+     WHERE coalesce(t.room, $9) > 0
+), found AS (
+    SELECT w.*, l.lane, q.room,
            l.pass + l.stride * row_number() OVER (PARTITION BY l.lane ORDER BY w.work_at) AS pass
-      FROM unnest($1::smallint[], $2::float8[], $3::float8[]) l (lane, pass, stride)
+      FROM due q JOIN lanes l USING (lane)
      CROSS JOIN LATERAL (
            SELECT d.tenant, d.notification, d.channel, n.attempt, d.work_at
              FROM delivery_v2.deliveries d
             CROSS JOIN LATERAL (SELECT d.attempt + CASE d.status WHEN 'started' THEN 1 ELSE 0 END AS attempt) n
-            WHERE d.priority = l.lane AND d.work_at <= now()
+            WHERE (d.priority, d.tenant, d.channel) = (q.lane, q.tenant, q.channel) AND d.work_at <= now()
               AND (SELECT 1 FROM dispatch.leases o
                     WHERE (o.notification, o.channel, o.attempt) = (d.notification, d.channel, n.attempt)
                       AND o.until > now() LIMIT 1) IS NULL
               AND (SELECT 1 FROM delivery_v2.parked p
                     WHERE (p.tenant, p.user_id) = (d.tenant, d.user_id) LIMIT 1) IS NULL
-            ORDER BY d.work_at LIMIT $4
+            ORDER BY d.work_at LIMIT least(q.room, $4)
               FOR UPDATE OF d SKIP LOCKED) w
+     WHERE q.place <= $4
+), roomy AS (
+    SELECT *, row_number() OVER (PARTITION BY tenant, channel ORDER BY pass, lane DESC) AS nth FROM found
+), ranked AS (
+    SELECT *, count(*) FILTER (WHERE lane < $10) OVER (ORDER BY pass, lane DESC, nth) AS quiet
+      FROM roomy WHERE nth <= room
 ), chosen AS (
-    SELECT * FROM found ORDER BY pass, lane DESC LIMIT $4
+    SELECT * FROM ranked WHERE lane >= $10 OR quiet <= $5 ORDER BY pass, lane DESC LIMIT $4
 ), leased AS (
     INSERT INTO dispatch.leases AS o (notification, channel, attempt, node, until)
-    SELECT notification, channel, attempt, $5, now() + $6 * interval '1 second' FROM chosen
+    SELECT notification, channel, attempt, $11, now() + $12 * interval '1 second' FROM chosen
      ORDER BY notification, channel, attempt
         ON CONFLICT (notification, channel, attempt)
         DO UPDATE SET node = excluded.node, until = excluded.until WHERE o.until <= now()
     RETURNING notification, channel, attempt
 )
-SELECT c.tenant, c.notification, c.channel, c.attempt, c.lane, c.pass, l.notification IS NOT NULL AS mine
+SELECT c.tenant, c.notification, c.channel, c.attempt, c.lane, c.pass, l.notification IS NOT NULL AS mine, now() AS at
   FROM chosen c LEFT JOIN leased l USING (notification, channel, attempt)
  ORDER BY c.pass, c.lane DESC";
 
@@ -93,22 +142,31 @@ impl Leases {
         Self { pool, node }
     }
 
-    /// Claims up to `limit` of what is due, each lane its share.
-    pub async fn claim(&self, passes: [(i16, f64, f64); 4], limit: usize) -> Result<Look, sqlx::Error> {
+    /// Claims as much of what is due as there is room for, each lane its share.
+    pub async fn claim(&self, passes: [(i16, f64, f64); 4], room: &Room) -> Result<Look, sqlx::Error> {
+        let passes: Vec<_> =
+            passes.into_iter().filter(|(lane, ..)| room.quiet > 0 || !is_quiet(*lane)).collect();
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let rows: Vec<FoundRow> = sqlx::query_as(CLAIM)
-            .bind(passes.map(|(lane, _, _)| lane).to_vec())
-            .bind(passes.map(|(_, pass, _)| pass).to_vec())
-            .bind(passes.map(|(_, _, stride)| stride).to_vec())
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .bind(passes.iter().map(|(lane, ..)| *lane).collect::<Vec<_>>())
+            .bind(passes.iter().map(|(_, pass, _)| *pass).collect::<Vec<_>>())
+            .bind(passes.iter().map(|(.., stride)| *stride).collect::<Vec<_>>())
+            .bind(number(room.all))
+            .bind(number(room.quiet))
+            .bind(room.queues.iter().map(|((tenant, _), _)| tenant.as_str()).collect::<Vec<_>>())
+            .bind(room.queues.iter().map(|((_, channel), _)| channel.as_str()).collect::<Vec<_>>())
+            .bind(room.queues.iter().map(|(_, room)| number(*room)).collect::<Vec<_>>())
+            .bind(number(room.each))
+            .bind(Priority::High as i16)
             .bind(self.node)
             .bind(LEASE.as_secs_f64())
             .fetch_all(&self.pool)
             .await?;
         let served = rows.iter().map(|row| (row.lane, row.pass)).collect();
         let claims = rows.into_iter().filter(|row| row.mine).filter_map(|row| {
-            let FoundRow { tenant, notification, channel, attempt, .. } = row;
+            let FoundRow { tenant, notification, channel, attempt, lane, at, .. } = row;
             let channel = Channel::parse(&channel)?;
-            Some(Claim { tenant, leased: Leased { notification, channel, attempt } })
+            Some(Claim { tenant, lane, at, leased: Leased { notification, channel, attempt } })
         });
         Ok(Look { claims: claims.collect(), served })
     }
@@ -128,28 +186,28 @@ impl Leases {
     }
 
     /// Gives back what is done, and puts off what is to be looked at again later.
-    pub async fn settle(&self, leases: &[(Leased, Option<OffsetDateTime>)]) -> Result<(), sqlx::Error> {
+    pub async fn settle(&self, leases: &[(Leased, Option<Duration>)]) -> Result<(), sqlx::Error> {
         if leases.is_empty() {
             return Ok(());
         }
         sqlx::query(
             "WITH settled AS (
-                 SELECT * FROM unnest($2::uuid[], $3::text[], $4::integer[], $5::timestamptz[])
-                               s (notification, channel, attempt, until)
+                 SELECT * FROM unnest($2::uuid[], $3::text[], $4::integer[], $5::float8[])
+                               s (notification, channel, attempt, pause)
              ), put_off AS (
-                 UPDATE dispatch.leases o SET until = s.until FROM settled s
+                 UPDATE dispatch.leases o SET until = now() + s.pause * interval '1 second' FROM settled s
                   WHERE (o.notification, o.channel, o.attempt) = (s.notification, s.channel, s.attempt)
-                    AND o.node = $1 AND s.until IS NOT NULL
+                    AND o.node = $1 AND s.pause IS NOT NULL
              )
              DELETE FROM dispatch.leases o USING settled s
               WHERE (o.notification, o.channel, o.attempt) = (s.notification, s.channel, s.attempt)
-                AND o.node = $1 AND s.until IS NULL",
+                AND o.node = $1 AND s.pause IS NULL",
         )
         .bind(self.node)
         .bind(leases.iter().map(|(leased, _)| leased.notification).collect::<Vec<_>>())
         .bind(leases.iter().map(|(leased, _)| leased.channel.as_str()).collect::<Vec<_>>())
         .bind(leases.iter().map(|(leased, _)| leased.attempt).collect::<Vec<_>>())
-        .bind(leases.iter().map(|(_, until)| *until).collect::<Vec<_>>())
+        .bind(leases.iter().map(|(_, pause)| pause.map(|pause| pause.as_secs_f64())).collect::<Vec<_>>())
         .execute(&self.pool)
         .await
         .map(drop)

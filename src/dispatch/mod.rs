@@ -6,6 +6,7 @@
 
 mod lanes;
 mod leases;
+mod places;
 pub mod policies;
 mod quiet_hours;
 mod run;
@@ -17,7 +18,7 @@ use sqlx::PgPool;
 use tidings_projections::log::{Reader, Watermark};
 use tidings_projections::processor::Committed;
 use time::OffsetDateTime;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,6 +30,7 @@ use crate::directory::Directory;
 use crate::telemetry::Trouble;
 use lanes::Lanes;
 use leases::{Claim, Leased, Leases};
+use places::Places;
 use run::{Ended, Worker};
 
 /// What another node has folded may be due before this one learns of it; this is how late it can be.
@@ -40,8 +42,8 @@ const RETRY_AFTER_ERROR: Duration = Duration::from_millis(500);
 const FOLDED_TIMEOUT: Duration = Duration::from_secs(10);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// A lease that is given back, or kept until then.
-type Settlement = (Leased, Option<OffsetDateTime>);
+/// A lease that is given back, or kept for so long.
+type Settlement = (Leased, Option<Duration>);
 
 /// What is to become of leases.
 #[derive(Clone, Default)]
@@ -61,7 +63,7 @@ pub struct Dispatcher {
     checkpoint: Watermark,
     /// What this node has folded, each batch with the earliest instant at which there is work.
     set: mpsc::Receiver<Committed<Option<OffsetDateTime>>>,
-    slots: Arc<Semaphore>,
+    places: Places,
     settled: Settled,
     swept: Instant,
     stop: Stop,
@@ -106,7 +108,7 @@ impl Dispatcher {
             worker: Arc::new(Worker { pool, reader, commands, directory, channels }),
             checkpoint,
             set,
-            slots: Arc::new(Semaphore::new(concurrency)),
+            places: Places::new(concurrency),
             settled: Settled::default(),
             swept: Instant::now(),
             stop,
@@ -115,6 +117,8 @@ impl Dispatcher {
 
     /// Runs until it is stopped. What fails is tried again, for ever.
     pub async fn run(mut self) {
+        // What is claimed while it is stopped is waited for, too.
+        let _claiming = self.stop.runs.token();
         let mut trouble = Trouble::default();
         let stop = self.stop.stop.clone();
         while !stop.is_cancelled() {
@@ -131,12 +135,22 @@ impl Dispatcher {
             let rest = async {
                 match turn {
                     Ok(Turn::Full) => {
-                        // Never closed.
-                        let _ = self.slots.acquire().await;
+                        self.places.freed().await;
                         tokio::time::sleep(GATHER).await;
                     }
-                    Ok(Turn::Idle { next, wait }) => {
-                        let _ = tokio::time::timeout(wait, self.set_before(next)).await;
+                    Ok(Turn::Idle { next, wait, barred }) => {
+                        let places = self.places.clone();
+                        let freed = async {
+                            if !barred {
+                                std::future::pending().await
+                            }
+                            places.freed().await;
+                            tokio::time::sleep(GATHER).await;
+                        };
+                        tokio::select! {
+                            _ = tokio::time::timeout(wait, self.set_before(next)) => {}
+                            () = freed => {}
+                        }
                     }
                     Err(_) => tokio::time::sleep(RETRY_AFTER_ERROR).await,
                 }
@@ -151,20 +165,25 @@ impl Dispatcher {
     /// Settles what has ended, and claims what is due for the places that are free.
     async fn turn(&mut self) -> Result<Turn, sqlx::Error> {
         self.settle().await?;
-        let free = self.slots.available_permits();
-        if free == 0 {
+        let now = Instant::now();
+        let room = self.places.room(now);
+        if room.all == 0 {
             return Ok(Turn::Full);
         }
-        let look = self.leases.claim(self.lanes.passes(), free).await?;
+        let look = self.leases.claim(self.lanes.passes(), &room).await?;
         let found = look.served.len();
         self.lanes.served(look.served);
         look.claims.into_iter().for_each(|claim| self.begin(claim));
-        if found == free {
+        if found == room.all {
             return Ok(Turn::Full);
         }
         let next = self.leases.next_due().await?;
-        let wait = next.map_or(LOOK_EVERY, |(_, wait)| wait.min(LOOK_EVERY));
-        Ok(Turn::Idle { next: next.map(|(at, _)| at), wait })
+        let held = room.held_until.map_or(LOOK_EVERY, |until| until.saturating_duration_since(now));
+        let wait = next.map_or(LOOK_EVERY, |(_, wait)| wait).min(held).min(LOOK_EVERY);
+        // The room of before: what was claimed just now may be all that there is room for, too.
+        let after = self.places.room(now);
+        let barred = after.quiet == 0 || after.queues.iter().any(|(_, room)| *room == 0);
+        Ok(Turn::Idle { next: next.map(|(at, _)| at), wait, barred })
     }
 
     async fn settle(&mut self) -> Result<(), sqlx::Error> {
@@ -179,14 +198,18 @@ impl Dispatcher {
     }
 
     fn begin(&self, claim: Claim) {
-        let Ok(permit) = self.slots.clone().try_acquire_owned() else { return };
-        let (worker, settled, checkpoint) =
-            (self.worker.clone(), self.settled.clone(), self.checkpoint.clone());
-        let runs = self.stop.runs.clone();
+        let queue = (claim.tenant.clone(), claim.leased.channel);
+        let place = self.places.take(queue.clone(), claim.lane);
+        let (worker, settled, checkpoint, places) =
+            (self.worker.clone(), self.settled.clone(), self.checkpoint.clone(), self.places.clone());
+        let under_way = self.stop.runs.token();
         tokio::spawn(async move {
-            let ended = runs.track_future(worker.run(&claim)).await;
-            drop((permit, worker));
-            let until = match ended {
+            let ended = worker.run(&claim).await;
+            if let Ended::Held { pause } = ended {
+                places.hold(queue, pause);
+            }
+            drop((under_way, place, worker));
+            let pause = match ended {
                 Ended::At(position) => {
                     let folded = tokio::time::timeout(FOLDED_TIMEOUT, checkpoint.reached(position)).await;
                     if folded.is_err() {
@@ -194,9 +217,9 @@ impl Dispatcher {
                     }
                     None
                 }
-                Ended::PutOff(until) => Some(until),
+                Ended::PutOff { pause } | Ended::Held { pause } => Some(pause),
             };
-            settled.lock().push((claim.leased, until));
+            settled.lock().push((claim.leased, pause));
         });
     }
 
@@ -214,6 +237,7 @@ impl Dispatcher {
 enum Turn {
     /// More may be due than there are places.
     Full,
-    /// All that is due is claimed; when the next is, and how long to wait at most.
-    Idle { next: Option<OffsetDateTime>, wait: Duration },
+    /// All that is due is claimed, but for what is `barred` until a place is free or a pause is over; when the next is due,
+    /// and how long to wait at most.
+    Idle { next: Option<OffsetDateTime>, wait: Duration, barred: bool },
 }

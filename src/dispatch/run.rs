@@ -12,7 +12,7 @@ use tidings_domain::notification::{
 use tidings_domain::recipient::Recipient;
 use tidings_domain::settings::{Semantics, Settings};
 use tidings_domain::{NotificationId, RecipientId, Tenant};
-use tidings_projections::log::Reader;
+use tidings_projections::log::{Outage, ReadError, Reader};
 use tidings_projections::notification::Overview;
 use time::OffsetDateTime;
 
@@ -41,8 +41,10 @@ const BROKEN: Duration = Duration::from_secs(300);
 pub enum Ended {
     /// Everything about it is at or before this position.
     At(i64),
-    /// Nothing was done; it is looked at again then.
-    PutOff(OffsetDateTime),
+    /// Nothing was done; it is looked at again after that.
+    PutOff { pause: Duration },
+    /// The same, and nothing else of the tenant goes out on the channel meanwhile.
+    Held { pause: Duration },
 }
 
 pub struct Worker {
@@ -88,17 +90,22 @@ impl Worker {
             Stopped::Ended(ended) => ended,
             Stopped::Away(error) => {
                 tracing::debug!(notification = %id, error, "a delivery is put off");
-                Ended::PutOff(clock::now() + AWAY)
+                Ended::PutOff { pause: AWAY }
             }
             Stopped::Broken(error) => {
                 tracing::error!(notification = %id, error, "a delivery cannot be worked on");
-                Ended::PutOff(clock::now() + BROKEN)
+                Ended::PutOff { pause: BROKEN }
             }
         }
     }
 
     async fn work_on(&self, claim: &Claim, id: NotificationId) -> Step<i64> {
         let subject = self.subject(claim, id).await?;
+        let expires_at = subject.overview.state.expires_at.filter(|expires_at| *expires_at <= claim.now());
+        if let (Some(at), None) = (expires_at, subject.lost) {
+            let expired = self.act(&subject, Action::Expire { at }).await;
+            return expired.map_err(|error| subject.stopped_by(error));
+        }
         if let Some(outcome) = subject.unwanted() {
             return self.record(&subject, subject.current(), outcome).await;
         }
@@ -106,7 +113,7 @@ impl Worker {
         if let Some(lost) = subject.lost.filter(|_| subject.is_at_most_once()) {
             return self.record(&subject, lost, lost_outcome()).await;
         }
-        if let Some(defer) = subject.deferred(clock::now()) {
+        if let Some(defer) = subject.deferred(claim.now()) {
             return self.act_or_lose(&subject, defer).await;
         }
         let addresses = &subject.recipient.profile.addresses;
@@ -116,15 +123,25 @@ impl Worker {
             Err(NoRoute::Skip(reason)) => {
                 return self.record(&subject, subject.current(), Outcome::Skipped { reason }).await;
             }
-            Err(NoRoute::Later(until)) => return Err(Stopped::Ended(Ended::PutOff(until))),
-            Err(NoRoute::Unavailable(error)) => return Err(Stopped::Away(error.to_string())),
+            Err(NoRoute::Later { pause, whole }) => {
+                // Not for long: it may be set up anew meanwhile.
+                let pause = pause.min(AWAY);
+                let ended = if whole { Ended::Held { pause } } else { Ended::PutOff { pause } };
+                return Err(Stopped::Ended(ended));
+            }
+            Err(NoRoute::Unavailable(error)) => return Err(unread(error)),
         };
         // Before the attempt begins: what cannot be said yet is not begun either.
         let said = self.said(&subject).await?;
-        let now = clock::now();
-        let (channel, attempt, deadline) = (subject.channel, subject.attempt, now + route.timeout() + MARGIN);
+        let (now, begun) = (claim.now(), tokio::time::Instant::now());
+        let time_limit = route.timeout() + GRACE;
+        let (channel, attempt, deadline) = (subject.channel, subject.attempt, now + time_limit + MARGIN);
         self.act_or_lose(&subject, Action::Start { channel, attempt, now, deadline }).await?;
-        let outcome = send(&route, &subject.message(said)).await;
+        let outcome = match (time_limit + MARGIN / 2).checked_sub(begun.elapsed()) {
+            Some(left) => send(&route, &subject.message(said), time_limit.min(left)).await,
+            // Another worker takes the attempt for lost before this one could tell how it went.
+            None => failed(FailureClass::Transient, "it took too long to begin".into()),
+        };
         self.record(&subject, attempt, outcome).await
     }
 
@@ -134,18 +151,18 @@ impl Worker {
             Tenant::try_from(claim.tenant.clone()).map_err(|error| Stopped::Broken(error.to_string()))?;
         let ids = [id.to_string()];
         let events = self.reader.of_aggregates(&self.pool, "notification", &ids).await;
-        let events = events.map_err(|error| Stopped::Away(error.to_string()))?;
+        let events = events.map_err(unread)?;
         let overview = Overview::fold(&events).map_err(|error| Stopped::Broken(error.to_string()))?;
         let overview = overview.ok_or_else(|| Stopped::Broken("it is not in the log".into()))?;
         let channel = claim.leased.channel;
         let delivery = overview.state.deliveries.iter().find(|delivery| delivery.channel == channel);
         let (attempt, lost) = delivery
-            .and_then(|delivery| next_attempt(delivery, clock::now()))
+            .and_then(|delivery| next_attempt(delivery, claim.now()))
             .ok_or(Stopped::Ended(Ended::At(overview.position)))?;
         let recipient = self.directory.recipient(&tenant, &overview.user).await;
-        let recipient = recipient.map_err(|error| Stopped::Away(error.to_string()))?;
+        let recipient = recipient.map_err(unread)?;
         let settings = self.directory.settings(&tenant).await;
-        let settings = settings.map_err(|error| Stopped::Away(error.to_string()))?;
+        let settings = settings.map_err(unread)?;
         let request_id = format!("dispatch-{}", clock::new_uuid());
         let principal = Principal::Dispatcher { tenant };
         let context = Context { principal, request_id, idempotency: None, trace: None };
@@ -206,6 +223,11 @@ impl Worker {
     }
 }
 
+/// Whether it helps to come back, the error itself knows.
+fn unread(error: ReadError) -> Stopped {
+    if error.is_outage() { Stopped::Away(error.to_string()) } else { Stopped::Broken(error.to_string()) }
+}
+
 /// The number of the attempt that may begin now, and of the one before it where that was lost.
 fn next_attempt(delivery: &Delivery, now: OffsetDateTime) -> Option<(u32, Option<u32>)> {
     match delivery.status {
@@ -240,23 +262,28 @@ fn lost_outcome() -> Outcome {
     Outcome::Failed { failure: Failure::lost(), retry_after_s: None, jitter: Jitter(0) }
 }
 
-async fn send(route: &Route, message: &Message) -> Outcome {
-    let sent = tokio::time::timeout(route.timeout() + GRACE, route.send(message)).await;
+async fn send(route: &Route, message: &Message, time_limit: Duration) -> Outcome {
+    let sent = tokio::time::timeout(time_limit, route.send(message)).await;
     match sent {
         Ok(Sent::Delivered { provider_ref }) => Outcome::Delivered { provider_ref },
-        Ok(Sent::Failed { failure, retry_after_s }) => failed(failure, retry_after_s),
+        Ok(Sent::Failed { failure, retry_after_s }) => {
+            Outcome::Failed { failure, retry_after_s, jitter: jitter() }
+        }
         Err(_) => {
             // What may have been taken over is not sent again where that is not wanted.
             let class = if route.is_at_most_once() { FailureClass::Unknown } else { FailureClass::Transient };
-            failed(Failure { class, detail: "it did not answer in time".into() }, None)
+            failed(class, "it did not answer in time".into())
         }
     }
 }
 
-fn failed(failure: Failure, retry_after_s: Option<u32>) -> Outcome {
-    // The low bits of a fresh id are random.
-    let jitter = Jitter(clock::new_uuid().as_u128() as u32);
-    Outcome::Failed { failure, retry_after_s, jitter }
+fn failed(class: FailureClass, detail: String) -> Outcome {
+    Outcome::Failed { failure: Failure { class, detail }, retry_after_s: None, jitter: jitter() }
+}
+
+/// The low bits of a fresh id are random.
+fn jitter() -> Jitter {
+    Jitter(clock::new_uuid().as_u128() as u32)
 }
 
 impl Subject {

@@ -65,6 +65,9 @@ impl Notification {
         now: OffsetDateTime,
     ) -> Result<(usize, Option<Event>), Error> {
         self.check_released()?;
+        if self.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            return Err(Error::Expired);
+        }
         let step = self.step_of(channel).ok_or(Error::ChannelNotPlanned)?;
         if !channel.calls_outside() {
             return Err(Error::NothingToCall);

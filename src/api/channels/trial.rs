@@ -97,8 +97,8 @@ impl Trials {
                 let reason = Some(reason.as_str().into());
                 return Ok(Json(TestedChannel { reason, ..TestedChannel::of(TestOutcome::Skipped) }));
             }
-            Err(NoRoute::Later(until)) => {
-                let until = Some(rfc3339(until));
+            Err(NoRoute::Later { pause, .. }) => {
+                let until = Some(rfc3339(clock::now() + pause));
                 return Ok(Json(TestedChannel { until, ..TestedChannel::of(TestOutcome::Deferred) }));
             }
             Err(NoRoute::Unavailable(error)) => return Err(error.into()),

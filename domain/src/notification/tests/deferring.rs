@@ -63,6 +63,18 @@ fn what_expires_before_that_is_over_is_skipped_and_the_next_step_takes_its_place
 }
 
 #[test]
+fn what_has_expired_is_neither_begun_nor_put_off_also_before_anybody_said_so() {
+    let start =
+        |now| Action::Start { channel: EMAIL, attempt: 1, now, deadline: EXPIRES_AT + time::Duration::HOUR };
+    given(due()).when(start(EXPIRES_AT)).then_err(Error::Expired);
+    given(due()).when(start(EXPIRES_AT - time::Duration::MILLISECOND)).decided();
+    let until = EXPIRES_AT + time::Duration::HOUR;
+    let defer =
+        Action::Defer { channel: EMAIL, attempt: 1, now: EXPIRES_AT, until, reason: DeferReason::QuietHours };
+    given(due()).when(defer).then_err(Error::Expired);
+}
+
+#[test]
 fn the_attempt_after_a_lost_one_is_deferred_like_any_other() {
     let history = and(due(), [started(EMAIL, 1)]);
     let (now, until, reason) = (DEADLINE, MORNING, DeferReason::QuietHours);
