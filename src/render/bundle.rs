@@ -1,4 +1,6 @@
-//! One language of a version: a Fluent bundle that any thread may read.
+//! One language of a version, as it is written somewhere: a Fluent bundle that any thread may read.
+
+use std::sync::Arc;
 
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentResource, FluentValue};
@@ -9,11 +11,12 @@ use super::format::{self, Moment};
 use super::part::Part;
 use super::plurals::{self, Plurals};
 
-pub struct Speaker(FluentBundle<FluentResource>);
+pub struct Speaker(FluentBundle<Arc<FluentResource>>);
 
 impl Speaker {
-    /// The resource was checked: nothing in it can go wrong any more.
-    pub fn new(locale: LanguageIdentifier, resource: FluentResource) -> Self {
+    /// Says the resource's words with the numbers and dates of the locale. The resource was checked: nothing in it can go
+    /// wrong any more.
+    pub fn new(locale: LanguageIdentifier, resource: Arc<FluentResource>) -> Self {
         let mut bundle = FluentBundle::new_concurrent(vec![locale.clone()]);
         // Marks around arguments would be letters of a subject, and of whatever is searched and compared.
         bundle.set_use_isolating(false);

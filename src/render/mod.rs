@@ -17,8 +17,9 @@ pub use part::Part;
 pub use words::{Said, Unfit};
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 
+use fluent_bundle::FluentResource;
 use fluent_langneg::{NegotiationStrategy, negotiate_languages};
 use serde_json::{Map, Value};
 use tidings_domain::recipient::{Locale, TimeZone};
@@ -39,37 +40,60 @@ pub struct Reader<'a> {
 
 /// What a reader is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rendered<'a> {
+pub struct Rendered {
     /// Whose words they are: one of the version's locales.
-    pub locale: &'a str,
+    pub locale: String,
     pub parts: BTreeMap<Part, String>,
 }
 
 /// A version that is fit to be read.
 pub struct Compiled {
     version: Version,
-    default: usize,
-    speakers: Vec<(LanguageIdentifier, String, Speaker)>,
+    default: Arc<Voice>,
+    voices: Vec<Arc<Voice>>,
     /// Who speaks to readers of a language: found once, as they are few.
-    chosen: RwLock<HashMap<Locale, usize>>,
+    chosen: RwLock<HashMap<Locale, Arc<Voice>>>,
+}
+
+/// The words of one of the version's locales, with the numbers and dates of that or of a reader's near to it.
+struct Voice {
+    locale: LanguageIdentifier,
+    name: String,
+    resource: Arc<FluentResource>,
+    speaker: Speaker,
+}
+
+impl Voice {
+    fn new(locale: LanguageIdentifier, resource: Arc<FluentResource>) -> Arc<Self> {
+        let (name, speaker) = (locale.to_string(), Speaker::new(locale.clone(), resource.clone()));
+        Arc::new(Self { locale, name, resource, speaker })
+    }
+
+    /// For whoever writes the language as elsewhere: Austrian numbers in German words.
+    fn as_written(&self, locale: LanguageIdentifier) -> Arc<Self> {
+        let speaker = Speaker::new(locale, self.resource.clone());
+        let (locale, name, resource) = (self.locale.clone(), self.name.clone(), self.resource.clone());
+        Arc::new(Self { locale, name, resource, speaker })
+    }
 }
 
 const UNBROKEN: &str = "no code panics while it looks for a speaker";
 
 /// Languages for which a version remembers who speaks.
-const CHOSEN_MAX: usize = 1_000;
+const CHOSEN_MAX: usize = 100;
 
 impl Compiled {
     /// Fails with all that is wrong.
     pub fn new(version: Version) -> Result<Self, Vec<Flaw>> {
         let resources = check::check(&version)?;
-        let speakers: Vec<(LanguageIdentifier, String, Speaker)> = resources
+        let voices: Vec<Arc<Voice>> = resources
             .into_iter()
-            .map(|(locale, resource)| (locale.clone(), locale.to_string(), Speaker::new(locale, resource)))
+            .map(|(locale, resource)| Voice::new(locale.clone(), Arc::new(resource)))
             .collect();
         let default = check::language(&version.default_locale)?;
-        let default = speakers.iter().position(|(locale, ..)| *locale == default).unwrap_or_default();
-        Ok(Self { version, default, speakers, chosen: RwLock::default() })
+        let default = voices.iter().find(|voice| voice.locale == default).or(voices.first()).cloned();
+        let default = default.ok_or_else(Vec::new)?;
+        Ok(Self { version, default, voices, chosen: RwLock::default() })
     }
 
     /// The parts that are asked for, as far as the version has them. Fails for arguments that are missing, unknown or of
@@ -79,29 +103,32 @@ impl Compiled {
         reader: Reader<'_>,
         arguments: &Map<String, Value>,
         parts: &[Part],
-    ) -> Result<Rendered<'_>, BadArgument> {
+    ) -> Result<Rendered, BadArgument> {
         let html = parts.iter().any(|part| part.is_html());
         let arguments = Arguments::new(&self.version.arguments, arguments, reader.time_zone, html)?;
-        let (_, locale, speaker) = &self.speakers[reader.locale.map_or(self.default, |it| self.choose(it))];
-        let parts = parts.iter().filter_map(|part| Some((*part, speaker.say(*part, &arguments)?)));
-        Ok(Rendered { locale, parts: parts.collect() })
+        let voice = reader.locale.map_or_else(|| self.default.clone(), |wanted| self.choose(wanted));
+        let parts = parts.iter().filter_map(|part| Some((*part, voice.speaker.say(*part, &arguments)?)));
+        Ok(Rendered { locale: voice.name.clone(), parts: parts.collect() })
     }
 
     /// The nearest to what the reader reads: `de` for `de-AT`; the default where none is near.
-    fn choose(&self, wanted: &Locale) -> usize {
+    fn choose(&self, wanted: &Locale) -> Arc<Voice> {
         if let Some(known) = self.chosen.read().expect(UNBROKEN).get(wanted) {
-            return *known;
+            return known.clone();
         }
         let parsed: Option<LanguageIdentifier> = wanted.as_str().parse().ok();
-        let (asked, available): (Vec<_>, Vec<_>) =
-            (parsed.into_iter().collect(), self.speakers.iter().map(|(locale, ..)| locale).collect());
-        let found = negotiate_languages(&asked, &available, None, NegotiationStrategy::Lookup);
-        let found = found.first().and_then(|found| available.iter().position(|it| *it == **found));
-        let chosen = found.unwrap_or(self.default);
+        let Some(asked) = parsed else { return self.default.clone() };
+        let available: Vec<_> = self.voices.iter().map(|voice| &voice.locale).collect();
+        let found = negotiate_languages(&[&asked], &available, None, NegotiationStrategy::Lookup);
+        let found = found.first().and_then(|found| self.voices.iter().find(|voice| voice.locale == ***found));
+        let nearest = found.unwrap_or(&self.default);
         let mut known = self.chosen.write().expect(UNBROKEN);
-        if known.len() < CHOSEN_MAX {
-            known.insert(wanted.clone(), chosen);
+        if known.len() >= CHOSEN_MAX {
+            return nearest.clone();
         }
+        let is_near = asked.language == nearest.locale.language && asked != nearest.locale;
+        let chosen = if is_near { nearest.as_written(asked) } else { nearest.clone() };
+        known.insert(wanted.clone(), chosen.clone());
         chosen
     }
 }

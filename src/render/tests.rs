@@ -117,6 +117,12 @@ fn numbers_have_the_digits_and_separators_of_the_language() {
     assert_eq!(number("en", "title = { NUMBER($n, maximumFractionDigits: 0) }\n", 2.5), "3");
     assert_eq!(number("en", "title = { $n }\n", 0.1 + 0.2), "0.3");
     assert_eq!(number("en", "title = { $n }\n", -0.000_1), "-0");
+    // Words of one language, as it is written elsewhere.
+    let german =
+        version(&[("de", "title = { $n }\n"), ("fr", "title = { $n }\n")], &[("n", ArgumentType::Number)]);
+    assert_eq!(title(&german, "de-AT", json!({"n": 1_234.5})), "1\u{a0}234,5");
+    assert_eq!(title(&german, "de-CH", json!({"n": 1_234.5})), "1'234.5");
+    assert_eq!(title(&german, "en-GB", json!({"n": 1_234.5})), "1.234,5", "all of it is the default's");
     assert_eq!(number("ar-EG", "title = { $n }\n", 12.0), "١٢");
 }
 

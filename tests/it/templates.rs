@@ -116,7 +116,7 @@ async fn a_preview_is_what_a_reader_would_see_of_a_version_or_a_draft() {
     let preview = format!("{INVOICE}/preview");
     let asked = json!({"version": 1, "locale": "de-AT", "args": {"count": 1_200, "who": "<O'Hara>"}});
     let seen = service.post(&preview, &asked).await.expect(200).json();
-    let parts = json!({"title": "1.200 Rechnungen", "email-html": "<p>&lt;O&#39;Hara&gt;</p>"});
+    let parts = json!({"title": "1\u{a0}200 Rechnungen", "email-html": "<p>&lt;O&#39;Hara&gt;</p>"});
     assert_eq!(seen, json!({"locale": "de", "parts": parts}));
     let latest = service.post(&preview, &json!({})).await.expect(200).json();
     assert_eq!(latest, json!({"locale": "en", "parts": {"title": "Hello"}}));
