@@ -23,7 +23,7 @@ pub struct Server {
 }
 
 impl Server {
-    async fn answering(answers: Vec<String>) -> Self {
+    pub async fn answering(answers: Vec<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/in", listener.local_addr().unwrap());
         let (seen, requests) = mpsc::unbounded_channel();

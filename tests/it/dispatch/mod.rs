@@ -2,6 +2,7 @@
 
 mod crashes;
 mod lanes;
+mod mail;
 mod outcomes;
 mod wishes;
 

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{by_webhook, delivery, instant, names, planned, reach, service, story};
-use crate::support::{Endpoint, Says};
+use super::{by_webhook, delivery, instant, names, planned, put, reach, service, story};
+use crate::channel_calls::{OK, Server};
+use crate::support::{Door, Endpoint, Says};
 
 /// Attempts that are made without anybody's asking.
 const ATTEMPTS: usize = 4;
@@ -110,4 +111,57 @@ async fn where_nobody_can_be_called_the_next_channel_is() {
     let id = service.create_with(&by_webhook("bob")).await;
     let events = story(&service, &id, "delivery.skipped").await;
     assert_eq!(events[1]["data"]["reason"], "no_address");
+}
+
+/// Says where a user's webhooks go.
+async fn reach_at(service: &Door, user: &str, url: &str) {
+    put(service, &format!("/v1/users/{user}"), &json!({"addresses": {"webhook": url}})).await;
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed_and_what_is_no_answer_is_asked_again() {
+    let service = service().await;
+    let elsewhere = Endpoint::saying(200).await;
+    let location = format!("location: {}\r\n", elsewhere.url());
+    let moved = Server::saying(&format!("HTTP/1.1 302 Found\r\n{location}content-length: 0\r\n\r\n")).await;
+    // The second says a byte of its header, and then no more.
+    let odd = ["SMTP ready\r\n", "HTTP/1.1 200 OK\r\nx-slow: *", OK];
+    let odd = Server::answering(odd.map(str::to_owned).to_vec()).await;
+    reach_at(&service, "alice", &moved.url).await;
+    reach_at(&service, "bob", &odd.url).await;
+    let (alice, bob) =
+        (service.create_with(&by_webhook("alice")).await, service.create_with(&by_webhook("bob")).await);
+
+    let events = story(&service, &alice, "delivery.dead_lettered").await;
+    assert_eq!(events[2]["data"]["error"], json!({"class": "permanent", "detail": "HTTP 302 Found"}));
+    let told = ["delivery.started 1", "delivery.failed 1", "delivery.exhausted", "delivery.dead_lettered"];
+    assert_eq!(names(&events)[1..], told);
+    assert!(elsewhere.so_far().is_empty(), "nobody asked where it is now");
+
+    let events = story(&service, &bob, "delivery.succeeded").await;
+    let failed: Vec<&Value> = events.iter().filter(|event| event["type"] == "delivery.failed").collect();
+    let classes: Vec<&Value> = failed.iter().map(|event| &event["data"]["error"]["class"]).collect();
+    assert_eq!(classes, ["transient", "transient"]);
+    assert_eq!(failed[1]["data"]["error"]["detail"], "no answer within 1000 ms");
+}
+
+#[tokio::test]
+async fn an_address_that_is_no_more_is_not_called_again() {
+    let service = service().await;
+    let gone = Endpoint::saying(410).await;
+    reach(&service, "alice", &gone).await;
+    let id = service.create_with(&by_webhook("alice")).await;
+    story(&service, &id, "delivery.dead_lettered").await;
+    let next = service.create_with(&by_webhook("alice")).await;
+    let events = story(&service, &next, "delivery.skipped").await;
+    assert_eq!(events[1]["data"]["reason"], "no_address");
+    assert_eq!(gone.so_far().len(), 1);
+    let events = service.events("user_id=alice").await;
+    let disabled = events.iter().find(|event| event["type"] == "recipient.address_disabled");
+    assert_eq!(disabled.expect("it is told")["data"]["channel"], "webhook");
+    // Who says a new one is reached there.
+    let mended = Endpoint::saying(200).await;
+    reach(&service, "alice", &mended).await;
+    let id = service.create_with(&by_webhook("alice")).await;
+    story(&service, &id, "delivery.succeeded").await;
 }
