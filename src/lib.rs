@@ -1,7 +1,7 @@
 //! Tidings: a command becomes events, events become an inbox, an inbox becomes frames on sockets.
 //!
 //! `cli` and `config` start it, `app` wires it, `api` is the way in, `auth` says who, `commands` decide through
-//! the domain, `timers` asks for what is due, `dispatch` delivers outside, `log` appends; `mirror` copies the log to Redis, and `gateway` sends it to whoever listens; `directory` remembers who reads
+//! the domain, `timers` asks for what is due, `cron` knows when that is, `dispatch` delivers outside, `log` appends; `mirror` copies the log to Redis, and `gateway` sends it to whoever listens; `directory` remembers who reads
 //! what.
 
 pub mod admissions;
@@ -14,6 +14,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
+mod cron;
 pub mod directory;
 pub mod dispatch;
 pub mod embedded;

@@ -1,4 +1,4 @@
-//! The rules of Tidings, pure: what may happen to a notification, a recipient, a template, a subscription, a broadcast or a
+//! The rules of Tidings, pure: what may happen to a notification, a recipient, a template, a subscription, a broadcast, a schedule or a
 //! tenant's settings, and which facts follow.
 //!
 //! Nothing here reads a clock, draws a random number or does IO. Time and ids come in with the command;
@@ -10,6 +10,7 @@ pub mod decode;
 pub mod identity;
 pub mod notification;
 pub mod recipient;
+pub mod schedule;
 pub mod settings;
 pub mod source;
 pub mod subscription;

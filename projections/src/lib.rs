@@ -14,6 +14,7 @@ pub mod read_model;
 pub mod rebuild;
 pub mod recipient;
 pub mod redrive;
+pub mod schedule;
 pub mod settings;
 pub mod source;
 pub mod status;

@@ -20,7 +20,8 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Settings, Unreadable> {
             | Fact::Broadcast(..)
             | Fact::Source(..)
             | Fact::Hook(..)
-            | Fact::Admission(..) => {}
+            | Fact::Admission(..)
+            | Fact::Schedule(..) => {}
         }
     }
     Ok(settings)

@@ -20,7 +20,8 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Source, Unreadable> {
             | Fact::Settings(..)
             | Fact::Broadcast(..)
             | Fact::Hook(..)
-            | Fact::Admission(..) => {}
+            | Fact::Admission(..)
+            | Fact::Schedule(..) => {}
         }
     }
     Ok(source)

@@ -20,7 +20,8 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Option<Template>, Unreadable> {
             | Fact::Broadcast(..)
             | Fact::Source(..)
             | Fact::Hook(..)
-            | Fact::Admission(..) => {}
+            | Fact::Admission(..)
+            | Fact::Schedule(..) => {}
         }
     }
     Ok((!template.versions.is_empty()).then_some(template))

@@ -42,7 +42,7 @@ pub struct Broadcasts;
 #[derive(Debug, Deserialize, Object)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 #[oai(deny_unknown_fields)]
-struct CreateBroadcast {
+pub struct CreateBroadcast {
     /// Whoever is subscribed to it when the broadcast is recorded.
     #[oai(validator(min_length = 1, max_length = 128))]
     topic: Option<String>,
@@ -241,7 +241,7 @@ impl From<broadcast::Error> for Problem {
 }
 
 impl CreateBroadcast {
-    async fn into_request(self, within: (&Directory, &Tenant)) -> Result<Request, Problem> {
+    pub async fn into_request(self, within: (&Directory, &Tenant)) -> Result<Request, Problem> {
         let audience = match (self.topic, self.user_ids) {
             (Some(topic), None) => {
                 let topic = Topic::try_from(topic);

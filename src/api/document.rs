@@ -121,7 +121,8 @@ fn describe_members(schema: &mut Value) {
         if instant && property["type"] == "string" {
             property["format"] = json!("date-time");
         }
-        if ["data", "metadata"].contains(&name.as_str()) && property.get("type").is_none() {
+        let shaped = ["type", "$ref", "allOf"].iter().any(|word| property.get(word).is_some());
+        if ["data", "metadata", "notification", "broadcast"].contains(&name.as_str()) && !shaped {
             property["type"] = json!("object");
             property["additionalProperties"] = json!({});
         }

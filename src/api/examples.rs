@@ -51,6 +51,7 @@ pub fn body(schema: &str) -> Option<Value> {
             "content": {"title": "Version 2 is out", "body": "Read what is new."},
             "category": "releases"
         })),
+        "PutSchedule" => Some(standup()),
         "SubscribeUsers" => Some(json!({"user_ids": ["alice", "bob"]})),
         "TestChannel" => Some(json!({"title": "A test", "body": "This channel works."})),
         "PutCategory" => Some(json!({
@@ -71,20 +72,7 @@ pub fn body(schema: &str) -> Option<Value> {
             "timeout": "10s",
             "rate": {"per_second": 50}
         })),
-        "PutSource" => Some(json!({
-            "scheme": "github",
-            "secrets": ["It's a Secret to Everybody"],
-            "mapping": {
-                "when": "headers['x-github-event'] == 'issues' && payload.action == 'assigned'",
-                "user_id": "payload.assignee.login",
-                "title": "payload.repository.full_name + ' #' + string(payload.issue.number)",
-                "body": "payload.issue.title",
-                "action_url": "payload.issue.html_url",
-                "category": "'issues'"
-            },
-            "requests_per_second": 50,
-            "burst": 100
-        })),
+        "PutSource" => Some(issues()),
         "PreviewHook" => Some(json!({"headers": {"X-GitHub-Event": "issues"}, "payload": hook()})),
         _ => None,
     }
@@ -125,6 +113,24 @@ fn reminder() -> Value {
     })
 }
 
+/// What GitHub tells of issues.
+fn issues() -> Value {
+    json!({
+        "scheme": "github",
+        "secrets": ["It's a Secret to Everybody"],
+        "mapping": {
+            "when": "headers['x-github-event'] == 'issues' && payload.action == 'assigned'",
+            "user_id": "payload.assignee.login",
+            "title": "payload.repository.full_name + ' #' + string(payload.issue.number)",
+            "body": "payload.issue.title",
+            "action_url": "payload.issue.html_url",
+            "category": "'issues'"
+        },
+        "requests_per_second": 50,
+        "burst": 100
+    })
+}
+
 /// What GitHub might send, cut to what a mapping looks at.
 pub fn hook() -> Value {
     json!({
@@ -136,5 +142,14 @@ pub fn hook() -> Value {
             "html_url": "https://github.com/example/bell/issues/42"
         },
         "repository": {"full_name": "example/bell"}
+    })
+}
+
+/// Every working day.
+fn standup() -> Value {
+    json!({
+        "cron": "0 9 * * 1-5",
+        "time_zone": "Europe/Vienna",
+        "notification": {"user_id": "alice", "content": {"title": "Standup", "body": "In ten minutes."}}
     })
 }

@@ -38,6 +38,7 @@ mod reads;
 mod recipients;
 mod request;
 pub mod request_id;
+mod schedules;
 mod scopes;
 mod sources;
 mod templates;
@@ -50,6 +51,7 @@ pub use keys::to_json as key_to_json;
 pub use origins::Origins;
 pub use problem::{Kind, Problem};
 pub use reads::parse_user;
+pub use schedules::Requests;
 
 use std::sync::Arc;
 
@@ -98,6 +100,8 @@ enum Tag {
     Hooks,
     /// What goes for which kind of notification.
     Categories,
+    /// The same again and again, at set times.
+    Schedules,
     /// Ways in for sockets.
     Sockets,
     /// The log.
@@ -125,7 +129,7 @@ type Apis = (
     channels::Trials,
     sources::Sources,
     // A tuple has at most sixteen.
-    (hooks::Hooks, categories::Categories, plans::Plans),
+    (hooks::Hooks, categories::Categories, plans::Plans, schedules::Schedules),
 );
 
 fn service() -> OpenApiService<Apis, ()> {
@@ -145,7 +149,7 @@ fn service() -> OpenApiService<Apis, ()> {
         broadcasts::Broadcasts,
         channels::Trials,
         sources::Sources,
-        (hooks::Hooks, categories::Categories, plans::Plans),
+        (hooks::Hooks, categories::Categories, plans::Plans, schedules::Schedules),
     );
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))

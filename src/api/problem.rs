@@ -325,6 +325,7 @@ impl From<CommandError> for Problem {
             }
             CommandError::BroadcastRefused(refusal) => refusal.into(),
             CommandError::SourceRefused(refusal) => refusal.into(),
+            CommandError::ScheduleRefused(refusal) => refusal.into(),
             CommandError::Conflict => Self::new(Kind::Conflict, error.to_string()),
             CommandError::KeyReused => Self::at(Kind::KeyReused, "Idempotency-Key", error.to_string()),
             CommandError::Append(append) => append.into(),

@@ -13,12 +13,13 @@ use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::api::Requests;
 use crate::fan_out::FanOut;
 use crate::gateway::{self, Feed, Gateway, Keeper};
 use crate::log::{self, History, Writer};
 use crate::mirror::{self, Health, Mirror};
 use crate::read_models::{Name, Watched};
-use crate::timers::Timers;
+use crate::timers::{Ticker, Timers};
 
 /// Batches the mirror or the feed may be behind before it reads from elsewhere.
 const COMMITTED_BATCHES_MAX: usize = 64;
@@ -67,8 +68,7 @@ impl Tasks {
             Processor::new(around(Name::Delivery, &history.delivery), Pace::relaxed(), Some(work_folded));
         let subscribers: Processor<Subscribers> =
             Processor::new(around(Name::Subscribers, &history.subscribers), Pace::relaxed(), Some(folded));
-        let told = metrics.timers.clone();
-        let timers = Timers::new(connect.clone(), commands.clone(), history.timers.clone(), timers_set, told);
+        let firing = firing(&connect, gateway, timers_set);
         let stream = Mirror {
             client: redis.clone(),
             pool: pool.clone(),
@@ -104,7 +104,7 @@ impl Tasks {
             tokio::spawn(gateway::close_revoked(keys.clone(), hub.clone())),
         ];
         let fan_out = FanOut::new(connect, commands.workshop(), broadcasts_begun);
-        let callers = vec![tokio::spawn(timers.run()), tokio::spawn(fan_out.run())];
+        let callers = vec![tokio::spawn(firing.run()), tokio::spawn(fan_out.run())];
         (Self { writer: tokio::spawn(writer.run()), callers, followers }, watched, work_set)
     }
 
@@ -137,6 +137,18 @@ impl Tasks {
         }
         self.followers.iter().for_each(JoinHandle::abort);
     }
+}
+
+/// What has commands say that the time of something has come.
+fn firing(
+    connect: &PgConnectOptions,
+    gateway: &Gateway,
+    set: mpsc::Receiver<Committed<Option<OffsetDateTime>>>,
+) -> Timers {
+    let Gateway { history, directory, commands, metrics, .. } = gateway;
+    let ticker = Ticker::new(commands.clone(), Requests::new(directory.clone()));
+    let callers = (commands.clone(), ticker);
+    Timers::new(connect.clone(), callers, history.timers.clone(), set, metrics.timers.clone())
 }
 
 fn surroundings(

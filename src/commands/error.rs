@@ -2,7 +2,7 @@
 
 use cqrs_es::AggregateError;
 use tidings_domain::notification::{self, Action};
-use tidings_domain::{broadcast, settings, source, template};
+use tidings_domain::{broadcast, schedule, settings, source, template};
 use tidings_projections::log::codec::CodecError;
 use tidings_projections::log::{Outage, ReadError};
 use time::OffsetDateTime;
@@ -24,6 +24,8 @@ pub enum CommandError {
     BroadcastRefused(broadcast::Error),
     #[error(transparent)]
     SourceRefused(source::Error),
+    #[error(transparent)]
+    ScheduleRefused(schedule::Error),
     /// Others kept changing the aggregate until the deadline.
     #[error("other commands kept changing the notification; nothing was done")]
     Conflict,

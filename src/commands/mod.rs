@@ -12,6 +12,7 @@ mod hooks;
 mod idempotency;
 mod locks;
 mod many;
+mod schedules;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ pub use error::{CommandError, PAST};
 pub use hooks::{Hooked, Verdict};
 pub use idempotency::Idempotency;
 pub use many::Item;
+pub use schedules::{Asked, DueTick};
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -243,6 +243,15 @@ async fn example(service: &Service, path: &str, name: &str) -> String {
         }
         (path, "category") if path.starts_with("/v1/categories/") => "billing".into(),
         (path, "plan") if path.starts_with("/v1/plans/") => "insist".into(),
+        (path, "key") if path.starts_with("/v1/schedules/") => {
+            let key = format!("ours-{}", service.head().await);
+            let content = json!({"title": OURS, "body": ""});
+            let body = json!({"cron": "0 0 1 1 *", "time_zone": "UTC",
+                              "notification": {"user_id": "alice", "content": content}});
+            let put = service.request("PUT", &format!("/v1/schedules/{key}")).json(&body);
+            service.send(put.header("x-api-key", service.root_key())).await.expect(200);
+            key
+        }
         // One that is not configured: nobody is called.
         (path, "channel") if path.ends_with("/test") => "slack".into(),
         (_, "channel") => {

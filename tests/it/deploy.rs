@@ -186,6 +186,7 @@ async fn from_outside_all_is_reached_that_is_not_for_operators() {
         "/v1/channels",
         "/v1/sources",
         "/v1/plans",
+        "/v1/schedules",
         "/v1/templates",
         "/health/live",
         "/health/ready",

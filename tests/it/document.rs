@@ -120,6 +120,12 @@ async fn prepare(service: &Service, operation: &str, path: &str) {
         let body = json!({"providers": [{"name": "main", "webhook": webhook}]});
         service.send(put.json(&body)).await.expect(200);
     }
+    if ["getSchedule", "deleteSchedule"].contains(&operation) {
+        let notification = json!({"user_id": "alice", "content": {"title": "Hello", "body": ""}});
+        let body = json!({"cron": "0 0 1 1 *", "time_zone": "UTC", "notification": notification});
+        let put = service.request("PUT", path).header("x-api-key", service.root_key());
+        service.send(put.json(&body)).await.expect(200);
+    }
     let of_source = ["getSource", "removeSource", "previewSource", "listSourceDeliveries", "receiveHook"];
     if of_source.contains(&operation) {
         hooks::configure(service, "github", &json!({})).await.expect(200);

@@ -52,6 +52,7 @@ mod recovery;
 mod replay;
 mod request_id;
 mod revocation;
+mod schedules;
 mod scheduling;
 mod schemathesis;
 mod sealed;

@@ -272,7 +272,7 @@ async fn a_table_that_is_locked_is_not_a_database_that_is_away() {
     becomes(&service, "tidings_database_up", 1.0).await;
     let mut sql = service.sql().await;
     let mut locked = sql.begin().await.unwrap();
-    sqlx::query("LOCK TABLE timers_v2.timers").execute(&mut *locked).await.unwrap();
+    sqlx::query("LOCK TABLE timers_v3.timers").execute(&mut *locked).await.unwrap();
     let age = |of: &str| format!(r#"tidings_staleness_seconds{{of="{of}"}}"#);
     // Longer than from one look to the next, and than a look takes.
     let scrape = until(&service, &age("timers_due"), |seconds| seconds > 6.0).await;

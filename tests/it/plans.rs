@@ -129,7 +129,7 @@ async fn a_plan_goes_from_step_to_step_until_the_user_has_read_it() {
     let expected = [row("delivered", None, false), skipped.clone(), skipped.clone(), skipped];
     assert_eq!(rows(&service).await, expected);
 
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM timers_v2.timers WHERE kind LIKE 'activate%'")
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM timers_v3.timers WHERE kind LIKE 'activate%'")
         .fetch_one(&mut service.sql().await)
         .await
         .unwrap();

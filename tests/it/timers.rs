@@ -134,7 +134,7 @@ async fn what_is_cancelled_before_its_instant_never_appears() {
     let frame = socket.event("notification.released").await;
     assert_eq!((&frame["notification"]["id"], &frame["unread"]), (&other.into(), &1.into()));
     assert_eq!(happened(&mut service.sql().await, "notification.released").await, (1, 1));
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM timers_v2.timers")
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM timers_v3.timers")
         .fetch_one(&mut service.sql().await)
         .await
         .unwrap();
@@ -189,7 +189,7 @@ async fn timers_without_effect_hold_up_no_others() {
     let mut sql = service.sql().await;
     // More than one turn fires, all of them due before anything else.
     sqlx::query(
-        "INSERT INTO timers_v2.timers
+        "INSERT INTO timers_v3.timers
          SELECT 'default', 'alice', gen_random_uuid(), 'release', '2001-01-01', 1 FROM generate_series(1, 600)",
     )
     .execute(&mut sql)
@@ -206,7 +206,7 @@ async fn timers_without_effect_hold_up_no_others() {
 async fn what_is_set_for_a_parked_recipient_waits_for_the_end_of_that() {
     let service = Service::start().await;
     let mut sql = service.sql().await;
-    let parked = "INSERT INTO timers_v2.parked (tenant, user_id, position, generation, error)
+    let parked = "INSERT INTO timers_v3.parked (tenant, user_id, position, generation, error)
                   VALUES ('default', 'alice', 1, 1, 'for a test')";
     sqlx::query(parked).execute(&mut sql).await.unwrap();
     let (mut alice, _) = Socket::of(&service, "alice").await;
@@ -216,7 +216,7 @@ async fn what_is_set_for_a_parked_recipient_waits_for_the_end_of_that() {
     schedule(&service, &mut sql, "bob", 1, &later).await;
     bob.event("notification.released").await;
     assert_eq!(happened(&mut sql, "notification.released").await, (1, 1));
-    sqlx::query("DELETE FROM timers_v2.parked").execute(&mut sql).await.unwrap();
+    sqlx::query("DELETE FROM timers_v3.parked").execute(&mut sql).await.unwrap();
     alice.event("notification.released").await;
 }
 

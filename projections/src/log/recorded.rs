@@ -9,6 +9,7 @@ use tidings_domain::admission::{self, Admission, AdmissionId};
 use tidings_domain::broadcast::{self, Broadcast};
 use tidings_domain::notification::{self, Notification};
 use tidings_domain::recipient::{self, Recipient};
+use tidings_domain::schedule::{self, Schedule, ScheduleId};
 use tidings_domain::settings::{self, Settings};
 use tidings_domain::source::{self, Hook, HookId, Source, SourceId};
 use tidings_domain::subscription::{self, Subscription};
@@ -53,6 +54,7 @@ pub enum Fact {
     Source(SourceId, source::Event),
     Hook(HookId, Hook),
     Admission(AdmissionId, admission::Event),
+    Schedule(ScheduleId, schedule::Event),
     /// What is stored cannot be read: a broken seal, a payload that is not what its version says.
     Unreadable(String),
 }
@@ -101,6 +103,9 @@ impl Fact {
         } else if aggregate_type == Admission::TYPE {
             let id = aggregate_id.parse().map_err(unknown)?;
             Ok(Self::Admission(id, Stored::decode(event_type, event_version, payload)?))
+        } else if aggregate_type == Schedule::TYPE {
+            let id = aggregate_id.parse().map_err(unknown)?;
+            Ok(Self::Schedule(id, Stored::decode(event_type, event_version, payload)?))
         } else {
             Err(DecodeError::unknown(event_type, event_version))
         }
@@ -142,7 +147,8 @@ impl Recorded {
             | Fact::Broadcast(..)
             | Fact::Source(..)
             | Fact::Hook(..)
-            | Fact::Admission(..) => Ok(None),
+            | Fact::Admission(..)
+            | Fact::Schedule(..) => Ok(None),
             Fact::Unreadable(why) => Err(Unreadable { position: self.position, why: why.clone() }),
         }
     }

@@ -77,7 +77,8 @@ impl Rows {
             | Fact::Settings(..)
             | Fact::Source(..)
             | Fact::Hook(..)
-            | Fact::Admission(..) => {}
+            | Fact::Admission(..)
+            | Fact::Schedule(..) => {}
         }
         Ok(())
     }

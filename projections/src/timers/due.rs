@@ -49,21 +49,24 @@ struct DueRow {
 
 const DUE: &str = "
 SELECT t.tenant, t.user_id, t.notification, t.kind, t.due_at, t.position
-  FROM timers_v2.timers t
+  FROM timers_v3.timers t
  WHERE t.due_at <= statement_timestamp()
    AND (t.due_at, t.notification, t.kind) > (coalesce($1, '-infinity'), $2, $3)
-   AND (SELECT 1 FROM timers_v2.parked p WHERE p.tenant = t.tenant AND p.user_id = t.user_id LIMIT 1) IS NULL
+   AND (SELECT 1 FROM timers_v3.parked p WHERE p.tenant = t.tenant AND p.user_id = t.user_id LIMIT 1) IS NULL
  ORDER BY t.due_at, t.notification, t.kind LIMIT $4";
 
 const NEXT: &str = "
 SELECT due_at, greatest(0, ceil(extract(epoch FROM due_at - statement_timestamp()) * 1000))::bigint
-  FROM timers_v2.timers WHERE due_at > statement_timestamp() ORDER BY due_at LIMIT 1";
+  FROM ((SELECT due_at FROM timers_v3.timers WHERE due_at > statement_timestamp() ORDER BY due_at LIMIT 1)
+        UNION ALL
+        (SELECT due_at FROM timers_v3.schedules WHERE due_at > statement_timestamp() ORDER BY due_at LIMIT 1)) next
+ ORDER BY due_at LIMIT 1";
 
 const COUNT: &str = "
 SELECT count(*) FROM (
-    SELECT FROM timers_v2.timers t
+    SELECT FROM timers_v3.timers t
      WHERE t.due_at <= statement_timestamp()
-       AND (SELECT 1 FROM timers_v2.parked p WHERE p.tenant = t.tenant AND p.user_id = t.user_id LIMIT 1) IS NULL
+       AND (SELECT 1 FROM timers_v3.parked p WHERE p.tenant = t.tenant AND p.user_id = t.user_id LIMIT 1) IS NULL
      LIMIT $1) due";
 
 /// How many timers are due, counted up to `limit`; those of parked recipients are not.
@@ -89,7 +92,7 @@ pub async fn due(
     Ok(rows.into_iter().filter_map(DueRow::into_due).collect())
 }
 
-/// The next timer that is not due yet, and how long until it is, rounded up to milliseconds.
+/// The next timer or tick that is not due yet, and how long until it is, rounded up to milliseconds.
 pub async fn next_due(
     executor: impl PgExecutor<'_>,
 ) -> Result<Option<(OffsetDateTime, Duration)>, sqlx::Error> {

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 
 use tidings_domain::notification::{Channel, Delivery, DeliveryStatus, Event};
+use tidings_domain::schedule;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::log::Recorded;
+use crate::log::{Fact, Recorded};
 use crate::read_model::{FoldError, recipient};
 
 /// What happens when a timer is due.
@@ -54,6 +55,9 @@ impl Kind {
 /// Tenant, user, notification and kind.
 pub(super) type TimerKey = (String, String, Uuid, Kind);
 
+/// Tenant and aggregate.
+pub(super) type ScheduleKey = (String, String);
+
 /// When a timer is due, and the event that set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Set {
@@ -61,18 +65,29 @@ pub(super) struct Set {
     pub position: i64,
 }
 
-/// What a batch leaves of each timer it touches; `None` is gone.
+/// What a batch leaves of each timer and schedule it touches; `None` is gone.
 #[derive(Default)]
-pub(super) struct Moves(pub HashMap<TimerKey, Option<Set>>);
+pub(super) struct Moves {
+    pub timers: HashMap<TimerKey, Option<Set>>,
+    pub schedules: HashMap<ScheduleKey, Option<Set>>,
+}
 
 impl Moves {
+    pub fn is_empty(&self) -> bool {
+        self.timers.is_empty() && self.schedules.is_empty()
+    }
+
     /// An error leaves everything as it was.
     pub fn fold(&mut self, event: &Recorded) -> Result<(), FoldError> {
+        if let Fact::Schedule(_, fact) = &event.fact {
+            self.schedule(event, fact);
+            return Ok(());
+        }
         let Some((id, fact)) = event.notification()? else { return Ok(()) };
         let (tenant, user_id) = recipient(event)?;
         let mut put = |kind: Kind, due_at: Option<OffsetDateTime>| {
             let set = due_at.map(|due_at| Set { due_at, position: event.position });
-            self.0.insert((tenant.clone(), user_id.clone(), id.uuid(), kind), set);
+            self.timers.insert((tenant.clone(), user_id.clone(), id.uuid(), kind), set);
         };
         match fact {
             // What is never set needs no deletion either: most notifications have no timer at all.
@@ -110,7 +125,19 @@ impl Moves {
         Ok(())
     }
 
+    fn schedule(&mut self, event: &Recorded, fact: &schedule::Event) {
+        let next_at = match fact {
+            schedule::Event::Changed { next_at, .. }
+            | schedule::Event::Ticked { next_at, .. }
+            | schedule::Event::Failed { next_at, .. }
+            | schedule::Event::Skipped { next_at, .. } => *next_at,
+            schedule::Event::Deleted { .. } => None,
+        };
+        let set = next_at.map(|due_at| Set { due_at, position: event.position });
+        self.schedules.insert((event.tenant.clone(), event.aggregate_id.clone()), set);
+    }
+
     pub fn earliest(&self) -> Option<OffsetDateTime> {
-        self.0.values().flatten().map(|set| set.due_at).min()
+        self.timers.values().chain(self.schedules.values()).flatten().map(|set| set.due_at).min()
     }
 }

@@ -1,16 +1,18 @@
-//! The timers: what is due when. `fold` decides in memory, `store` moves the rows, `due` finds those whose time has come.
+//! The timers: what is due when, of notifications and of schedules. `fold` decides in memory, `store` moves the rows, `due` finds those whose time has come.
 //!
 //! A row says that somebody asked for an instant, never that anything happens at it: that is for the aggregate to
 //! decide, so a row that fires twice, or is left over, does no harm.
 
 mod due;
 mod fold;
+mod schedules;
 mod store;
 #[cfg(test)]
 mod tests;
 
 pub use due::{After, Due, count_due, due, next_due};
 pub use fold::Kind;
+pub use schedules::{DueSchedule, due_schedules};
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -24,8 +26,8 @@ pub struct Timers;
 
 impl ReadModel for Timers {
     const NAME: &'static str = "timers";
-    /// 1 knew no steps that wait.
-    const VERSION: u32 = 2;
+    /// 1 knew no steps that wait, 2 no schedules.
+    const VERSION: u32 = 3;
     /// The earliest instant that the batch set.
     type Output = Option<OffsetDateTime>;
 
@@ -48,11 +50,14 @@ impl ReadModel for Timers {
     }
 
     async fn erase(connection: &mut PgConnection, (tenant, user_id): &UserKey) -> Result<(), sqlx::Error> {
-        sqlx::query("DELETE FROM timers WHERE tenant = $1 AND user_id = $2")
-            .bind(tenant)
-            .bind(user_id)
-            .execute(connection)
-            .await
-            .map(drop)
+        sqlx::query(
+            "WITH schedules AS (DELETE FROM schedules WHERE tenant = $1 AND user_id = $2)
+             DELETE FROM timers WHERE tenant = $1 AND user_id = $2",
+        )
+        .bind(tenant)
+        .bind(user_id)
+        .execute(connection)
+        .await
+        .map(drop)
     }
 }

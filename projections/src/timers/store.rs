@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::fold::{Moves, Set, TimerKey};
+use super::fold::{Moves, ScheduleKey, Set, TimerKey};
 
 const STORE: &str = "
 WITH gone AS (
@@ -14,8 +14,18 @@ WITH gone AS (
     SELECT * FROM unnest($5::text[], $6::text[], $7::uuid[], $8::text[], $9::timestamptz[], $10::bigint[])
     ON CONFLICT (tenant, user_id, notification, kind)
     DO UPDATE SET due_at = excluded.due_at, position = excluded.position
+), ended AS (
+    DELETE FROM schedules s
+     USING unnest($11::text[], $12::text[]) g (tenant, schedule)
+     WHERE (s.tenant, s.user_id, s.schedule) = (g.tenant, '', g.schedule)
+), next AS (
+    INSERT INTO schedules (tenant, user_id, schedule, due_at, position)
+    SELECT tenant, '', schedule, due_at, position
+      FROM unnest($13::text[], $14::text[], $15::timestamptz[], $16::bigint[]) n (tenant, schedule, due_at, position)
+    ON CONFLICT (tenant, user_id, schedule)
+    DO UPDATE SET due_at = excluded.due_at, position = excluded.position
 )
-UPDATE checkpoint SET position = $11 WHERE $11 IS NOT NULL";
+UPDATE checkpoint SET position = $17 WHERE $17 IS NOT NULL";
 
 /// Writes the rows; `checkpoint` is where the checkpoint goes, if it moves.
 pub(super) async fn store(
@@ -24,13 +34,17 @@ pub(super) async fn store(
     checkpoint: Option<i64>,
 ) -> Result<(), sqlx::Error> {
     // Most batches have no timer in them.
-    let statement = if moves.0.is_empty() {
+    let statement = if moves.is_empty() {
         sqlx::query("UPDATE checkpoint SET position = $1 WHERE $1 IS NOT NULL")
     } else {
         let gone: Vec<&TimerKey> =
-            moves.0.iter().filter(|(_, set)| set.is_none()).map(|(key, _)| key).collect();
+            moves.timers.iter().filter(|(_, set)| set.is_none()).map(|(key, _)| key).collect();
         let put: Vec<(&TimerKey, Set)> =
-            moves.0.iter().filter_map(|(key, set)| Some((key, (*set)?))).collect();
+            moves.timers.iter().filter_map(|(key, set)| Some((key, (*set)?))).collect();
+        let ended: Vec<&ScheduleKey> =
+            moves.schedules.iter().filter(|(_, set)| set.is_none()).map(|(key, _)| key).collect();
+        let next: Vec<(&ScheduleKey, Set)> =
+            moves.schedules.iter().filter_map(|(key, set)| Some((key, (*set)?))).collect();
         sqlx::query(STORE)
             .bind(gone.iter().map(|key| key.0.as_str()).collect::<Vec<_>>())
             .bind(gone.iter().map(|key| key.1.as_str()).collect::<Vec<_>>())
@@ -42,6 +56,12 @@ pub(super) async fn store(
             .bind(put.iter().map(|(key, _)| key.3.as_str()).collect::<Vec<_>>())
             .bind(put.iter().map(|(_, set)| set.due_at).collect::<Vec<_>>())
             .bind(put.iter().map(|(_, set)| set.position).collect::<Vec<_>>())
+            .bind(ended.iter().map(|key| key.0.as_str()).collect::<Vec<_>>())
+            .bind(ended.iter().map(|key| key.1.as_str()).collect::<Vec<_>>())
+            .bind(next.iter().map(|(key, _)| key.0.as_str()).collect::<Vec<_>>())
+            .bind(next.iter().map(|(key, _)| key.1.as_str()).collect::<Vec<_>>())
+            .bind(next.iter().map(|(_, set)| set.due_at).collect::<Vec<_>>())
+            .bind(next.iter().map(|(_, set)| set.position).collect::<Vec<_>>())
     };
     statement.bind(checkpoint).execute(connection).await.map(drop)
 }

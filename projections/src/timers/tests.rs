@@ -23,7 +23,7 @@ type Table = HashMap<TimerKey, Set>;
 fn store(table: &mut Table, batch: &[Arc<Recorded>]) {
     let mut moves = Moves::default();
     batch.iter().for_each(|event| moves.fold(event).unwrap());
-    for (key, set) in moves.0 {
+    for (key, set) in moves.timers {
         match set {
             Some(set) => _ = table.insert(key, set),
             None => _ = table.remove(&key),
@@ -153,5 +153,36 @@ fn what_cannot_be_read_or_names_nobody_is_refused_and_changes_nothing() {
     let fact = Fact::Unreadable("a broken seal".into());
     let unreadable = Recorded { fact, ..recorded(2, ADA, id(1), created(ADA, true)) };
     assert!(matches!(moves.fold(&unreadable), Err(FoldError::Unreadable(_))));
-    assert!(moves.0.is_empty());
+    assert!(moves.is_empty());
+}
+
+#[test]
+fn a_schedule_waits_for_its_next_tick_until_it_is_paused_at_its_end_or_deleted() {
+    use tidings_domain::schedule::{self, ScheduleId};
+    let schedule: ScheduleId = "sch_4:acmestandup".parse().unwrap();
+    let at = datetime!(2026-08-03 09:00 UTC);
+    let tell = |position, next_at: Option<time::OffsetDateTime>, deleted| {
+        let (tenant, key) = (schedule.tenant.clone(), schedule.key.clone());
+        let fact = match deleted {
+            true => schedule::Event::Deleted { tenant, key, defined_by: 1 },
+            false => schedule::Event::Ticked { defined_by: 1, at, missed: 0, created: Vec::new(), next_at },
+        };
+        let event = recorded(position, ADA, id(1), Event::Seen {});
+        Recorded {
+            recipient: None,
+            aggregate_id: schedule.to_string(),
+            fact: Fact::Schedule(schedule.clone(), fact),
+            ..event
+        }
+    };
+    let mut moves = Moves::default();
+    let key = (ADA.0.to_owned(), schedule.to_string());
+    moves.fold(&tell(1, Some(at), false)).unwrap();
+    assert_eq!(moves.schedules[&key], Some(Set { due_at: at, position: 1 }));
+    assert_eq!(moves.earliest(), Some(at));
+    moves.fold(&tell(2, None, false)).unwrap();
+    assert_eq!(moves.schedules[&key], None);
+    moves.fold(&tell(3, Some(at), false)).unwrap();
+    moves.fold(&tell(4, None, true)).unwrap();
+    assert_eq!(moves.schedules[&key], None);
 }

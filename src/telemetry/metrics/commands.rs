@@ -1,7 +1,9 @@
 //! What became of commands.
 
 use prometheus::{IntCounter, Registry};
-use tidings_domain::{broadcast, notification, recipient, settings, source, subscription, template};
+use tidings_domain::{
+    broadcast, notification, recipient, schedule, settings, source, subscription, template,
+};
 
 use super::{Each, Label, counters};
 use crate::commands::CommandError;
@@ -45,6 +47,9 @@ pub enum Order {
     DisableAddress,
     ConfigureSource,
     RemoveSource,
+    ChangeSchedule,
+    Tick,
+    DeleteSchedule,
 }
 
 impl Label for Order {
@@ -85,6 +90,9 @@ impl Label for Order {
         Self::DisableAddress,
         Self::ConfigureSource,
         Self::RemoveSource,
+        Self::ChangeSchedule,
+        Self::Tick,
+        Self::DeleteSchedule,
     ];
 
     fn number(self) -> usize {
@@ -128,6 +136,9 @@ impl Label for Order {
             Self::DisableAddress => "disable_address",
             Self::ConfigureSource => "configure_source",
             Self::RemoveSource => "remove_source",
+            Self::ChangeSchedule => "change_schedule",
+            Self::Tick => "tick",
+            Self::DeleteSchedule => "delete_schedule",
         }
     }
 }
@@ -217,6 +228,16 @@ impl From<&source::Action> for Order {
     }
 }
 
+impl From<&schedule::Action> for Order {
+    fn from(action: &schedule::Action) -> Self {
+        match action {
+            schedule::Action::Change { .. } => Self::ChangeSchedule,
+            schedule::Action::Record(_) => Self::Tick,
+            schedule::Action::Delete => Self::DeleteSchedule,
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Outcome {
     Done,
@@ -271,6 +292,7 @@ impl From<&CommandError> for Outcome {
             | CommandError::SettingsRefused(_)
             | CommandError::BroadcastRefused(_)
             | CommandError::SourceRefused(_)
+            | CommandError::ScheduleRefused(_)
             | CommandError::Past { .. } => Self::Refused,
             CommandError::Conflict | CommandError::Append(AppendError::Conflict) => Self::Conflict,
             CommandError::KeyReused => Self::KeyReused,

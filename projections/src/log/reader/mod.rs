@@ -1,6 +1,8 @@
 //! Reads the log by position. Every read checks that nothing is missing, opens what is sealed, lifts old
 //! versions, and decodes into the domain's types.
 
+mod picks;
+
 use std::sync::Arc;
 
 use cqrs_es::Aggregate;
@@ -13,6 +15,7 @@ use tidings_domain::admission::Admission;
 use tidings_domain::broadcast::Broadcast;
 use tidings_domain::notification::Notification;
 use tidings_domain::recipient::Recipient;
+use tidings_domain::schedule::Schedule;
 use tidings_domain::settings::Settings;
 use tidings_domain::source::{Hook, Source};
 use tidings_domain::subscription::Subscription;
@@ -356,6 +359,7 @@ fn aggregate_type_of(id: &str) -> Option<&'static str> {
         "src" => Some(Source::TYPE),
         "hok" => Some(Hook::TYPE),
         "adm" => Some(Admission::TYPE),
+        "sch" => Some(Schedule::TYPE),
         _ => None,
     }
 }

@@ -1,7 +1,11 @@
-//! Fires timers: when an instant has come that a notification waits for, a command says so.
+//! Fires timers: when an instant has come that a notification or a schedule waits for, a command says so.
 //!
 //! The loop runs on every node and one fires at a time. The aggregate ignores every instant but its current one, so
 //! that a timer which fires twice, whatever crashed in between, has its effect once.
+
+mod ticks;
+
+pub use ticks::Ticker;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -78,6 +82,7 @@ type Fired = (Uuid, Kind, i64);
 pub struct Timers {
     connect: PgConnectOptions,
     commands: Arc<Commands>,
+    ticker: Ticker,
     /// How far the timers have followed the log.
     checkpoint: Watermark,
     /// What this node has folded, each batch with the earliest instant it set.
@@ -91,13 +96,22 @@ pub struct Timers {
 impl Timers {
     pub fn new(
         connect: PgConnectOptions,
-        commands: Arc<Commands>,
+        (commands, ticker): (Arc<Commands>, Ticker),
         checkpoint: Watermark,
         set: mpsc::Receiver<Committed<Option<OffsetDateTime>>>,
         metrics: TimerMetrics,
     ) -> Self {
         const FIRED_MAX: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
-        Self { connect, commands, checkpoint, set, fired: LruCache::new(FIRED_MAX), well: true, metrics }
+        Self {
+            connect,
+            commands,
+            ticker,
+            checkpoint,
+            set,
+            fired: LruCache::new(FIRED_MAX),
+            well: true,
+            metrics,
+        }
     }
 
     /// Runs until the task is aborted. What fails is tried again, for ever.
@@ -167,15 +181,16 @@ impl Timers {
             return Ok(Turn::Elsewhere);
         }
         let chunk = self.next_chunk(reading).await?;
-        let done = if chunk.is_empty() {
-            let next = next_due(&mut *reading).await?;
-            let wait = next.map_or(LOOK_EVERY, |(_, wait)| wait.min(LOOK_EVERY));
-            Turn::Idle { next: next.map(|(at, _)| at), wait }
-        } else {
-            let position = self.fire(chunk).await?;
+        let fired = if chunk.is_empty() { None } else { Some(self.fire(chunk).await?) };
+        let fired = fired.max(self.ticker.tick(reading).await?);
+        let done = if let Some(position) = fired {
             // Without it, the turn after this one is in vain; no more than that.
             let _ = tokio::time::timeout(FOLDED_TIMEOUT, self.checkpoint.reached(position)).await;
             Turn::Fired
+        } else {
+            let next = next_due(&mut *reading).await?;
+            let wait = next.map_or(LOOK_EVERY, |(_, wait)| wait.min(LOOK_EVERY));
+            Turn::Idle { next: next.map(|(at, _)| at), wait }
         };
         turn.execute("COMMIT").await?;
         Ok(done)
