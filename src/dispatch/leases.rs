@@ -48,6 +48,8 @@ pub struct Look {
     pub claims: Vec<Claim>,
     /// Lane and pass of all that was found, whoever got it.
     pub served: Vec<(i16, f64)>,
+    /// There may be more that there is room for.
+    pub more: bool,
 }
 
 #[derive(sqlx::FromRow)]
@@ -58,12 +60,14 @@ struct FoundRow {
     attempt: i32,
     lane: i16,
     pass: f64,
+    /// Some queue was not read to its end, though it has room.
+    more: bool,
     mine: bool,
     at: OffsetDateTime,
 }
 
 // Each lane is a queue per tenant and channel, and only those that have room are read, from where they begin: however much
-// lies in the others costs nothing. The queues are found by steps through their index. What others are claiming is passed
+// lies in the others costs nothing. Of many queues each is read a little (`cut`). The queues are found by steps through their index. What others are claiming is passed
 // over. A lease that was written between the look and the lock refuses the second, and the order of the insertion keeps two
 // nodes from waiting for each other.
 const CLAIM: &str = "
@@ -85,7 +89,8 @@ WITH RECURSIVE lanes AS (
             ORDER BY tenant, channel LIMIT 1) q
 ), due AS (
     SELECT q.lane, q.tenant, q.channel, coalesce(t.room, $9) AS room,
-           row_number() OVER (PARTITION BY q.lane ORDER BY h.work_at) AS place
+           row_number() OVER (PARTITION BY q.lane ORDER BY h.work_at) AS place,
+           2 * $4 / least(count(*) OVER (PARTITION BY q.lane), $4) AS share
       FROM queues q
       LEFT JOIN unnest($6::text[], $7::text[], $8::bigint[]) t (tenant, channel, room)
              ON (t.tenant, t.channel) = (q.tenant, q.channel)
@@ -95,7 +100,7 @@ WITH RECURSIVE lanes AS (
             ORDER BY work_at LIMIT 1) h
      WHERE coalesce(t.room, $9) > 0
 ), found AS (
-    SELECT w.*, l.lane, q.room,
+    SELECT w.*, l.lane, q.room, q.share,
            l.pass + l.stride * row_number() OVER (PARTITION BY l.lane ORDER BY w.work_at) AS pass
       FROM due q JOIN lanes l USING (lane)
      CROSS JOIN LATERAL (
@@ -108,13 +113,15 @@ WITH RECURSIVE lanes AS (
                       AND o.until > now() LIMIT 1) IS NULL
               AND (SELECT 1 FROM delivery_v2.parked p
                     WHERE (p.tenant, p.user_id) = (d.tenant, d.user_id) LIMIT 1) IS NULL
-            ORDER BY d.work_at LIMIT least(q.room, $4)
+            ORDER BY d.work_at LIMIT least(q.room, q.share)
               FOR UPDATE OF d SKIP LOCKED) w
      WHERE q.place <= $4
 ), roomy AS (
-    SELECT *, row_number() OVER (PARTITION BY tenant, channel ORDER BY pass, lane DESC) AS nth FROM found
+    SELECT *, row_number() OVER (PARTITION BY tenant, channel ORDER BY pass, lane DESC) AS nth,
+           share < room AND count(*) OVER (PARTITION BY lane, tenant, channel) = share AS cut
+      FROM found
 ), ranked AS (
-    SELECT *, count(*) FILTER (WHERE lane < $10) OVER (ORDER BY pass, lane DESC, nth) AS quiet
+    SELECT *, bool_or(cut) OVER () AS more, count(*) FILTER (WHERE lane < $10) OVER (ORDER BY pass, lane DESC, nth) AS quiet
       FROM roomy WHERE nth <= room
 ), chosen AS (
     SELECT * FROM ranked WHERE lane >= $10 OR quiet <= $5 ORDER BY pass, lane DESC LIMIT $4
@@ -126,7 +133,7 @@ WITH RECURSIVE lanes AS (
         DO UPDATE SET node = excluded.node, until = excluded.until WHERE o.until <= now()
     RETURNING notification, channel, attempt
 )
-SELECT c.tenant, c.notification, c.channel, c.attempt, c.lane, c.pass, l.notification IS NOT NULL AS mine, now() AS at
+SELECT c.tenant, c.notification, c.channel, c.attempt, c.lane, c.pass, c.more, l.notification IS NOT NULL AS mine, now() AS at
   FROM chosen c LEFT JOIN leased l USING (notification, channel, attempt)
  ORDER BY c.pass, c.lane DESC";
 
@@ -162,13 +169,14 @@ impl Leases {
             .bind(LEASE.as_secs_f64())
             .fetch_all(&self.pool)
             .await?;
-        let served = rows.iter().map(|row| (row.lane, row.pass)).collect();
+        let served: Vec<(i16, f64)> = rows.iter().map(|row| (row.lane, row.pass)).collect();
+        let more = served.len() == room.all || rows.iter().any(|row| row.more);
         let claims = rows.into_iter().filter(|row| row.mine).filter_map(|row| {
             let FoundRow { tenant, notification, channel, attempt, lane, at, .. } = row;
             let channel = Channel::parse(&channel)?;
             Some(Claim { tenant, lane, at, leased: Leased { notification, channel, attempt } })
         });
-        Ok(Look { claims: claims.collect(), served })
+        Ok(Look { claims: claims.collect(), served, more })
     }
 
     /// When the next work is due that is not yet, and how long that is off.

@@ -138,6 +138,7 @@ impl Dispatcher {
                         self.places.freed().await;
                         tokio::time::sleep(GATHER).await;
                     }
+                    Ok(Turn::Again) => tokio::time::sleep(GATHER).await,
                     Ok(Turn::Idle { next, wait, barred }) => {
                         let places = self.places.clone();
                         let freed = async {
@@ -171,11 +172,11 @@ impl Dispatcher {
             return Ok(Turn::Full);
         }
         let look = self.leases.claim(self.lanes.passes(), &room).await?;
-        let found = look.served.len();
+        let begun = look.claims.len();
         self.lanes.served(look.served);
         look.claims.into_iter().for_each(|claim| self.begin(claim));
-        if found == room.all {
-            return Ok(Turn::Full);
+        if look.more {
+            return Ok(if begun == room.all { Turn::Full } else { Turn::Again });
         }
         let next = self.leases.next_due().await?;
         let held = room.held_until.map_or(LOOK_EVERY, |until| until.saturating_duration_since(now));
@@ -237,6 +238,8 @@ impl Dispatcher {
 enum Turn {
     /// More may be due than there are places.
     Full,
+    /// There are places, and more may be due.
+    Again,
     /// All that is due is claimed, but for what is `barred` until a place is free or a pause is over; when the next is due,
     /// and how long to wait at most.
     Idle { next: Option<OffsetDateTime>, wait: Duration, barred: bool },
