@@ -5,8 +5,10 @@
 
 mod broadcast;
 mod client;
+mod emails;
 mod listener;
 mod load;
+mod mailbox;
 mod quantity;
 mod report;
 mod soak;
@@ -14,6 +16,7 @@ mod sockets;
 mod target;
 mod usage;
 mod volume;
+mod words;
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -62,6 +65,8 @@ enum What {
     Batch(load::Batch),
     /// One message to the subscribers of a topic, with urgent single ones in between
     Broadcast(broadcast::Broadcast),
+    /// A backlog of e-mails that are due, with urgent single ones in between
+    Emails(emails::Emails),
     /// From a POST to its frame on a socket, at a given rate
     E2e(sockets::EndToEnd),
     /// One notification to many sockets of one user
@@ -72,6 +77,8 @@ enum What {
     Inbox(volume::Inbox),
     /// Building the read models anew from the log
     Rebuild(volume::Rebuild),
+    /// Saying messages of templates
+    Words(words::Words),
     /// A long time at half load: does memory stay flat, and does everything keep up?
     Soak(soak::Soak),
     /// All but soak, as they are by default
@@ -101,6 +108,8 @@ pub enum BenchError {
     Interrupted,
     #[error("{missing} frames did not arrive, {wrong} came twice or to somebody else")]
     Lost { missing: u64, wrong: u64 },
+    #[error("the words of this measurement cannot be said")]
+    Words,
 }
 
 impl What {
@@ -109,11 +118,13 @@ impl What {
             Self::Post(_) => "post",
             Self::Batch(_) => "batch",
             Self::Broadcast(_) => "broadcast",
+            Self::Emails(_) => "emails",
             Self::E2e(_) => "e2e",
             Self::FanOut(_) => "fan-out",
             Self::Idle(_) => "idle",
             Self::Inbox(_) => "inbox",
             Self::Rebuild(_) => "rebuild",
+            Self::Words(_) => "words",
             Self::Soak(_) => "soak",
             Self::All => "all",
         }
@@ -125,11 +136,13 @@ impl What {
             Self::Post(it) => it.terms(),
             Self::Batch(it) => it.terms(),
             Self::Broadcast(it) => it.terms(),
+            Self::Emails(it) => it.terms(),
             Self::E2e(it) => it.terms(),
             Self::FanOut(it) => it.terms(),
             Self::Idle(it) => it.terms(),
             Self::Inbox(it) => it.terms(),
             Self::Rebuild(it) => it.terms(),
+            Self::Words(it) => it.terms(),
             Self::Soak(it) => it.terms(),
             Self::All => String::new(),
         }
@@ -150,11 +163,13 @@ impl What {
             Self::Post(it) => it.run(target, progress).await,
             Self::Batch(it) => it.run(target, progress).await,
             Self::Broadcast(it) => it.run(target, progress).await,
+            Self::Emails(it) => it.run(target, progress).await,
             Self::E2e(it) => it.run(target, progress).await,
             Self::FanOut(it) => it.run(target, progress).await,
             Self::Idle(it) => it.run(target, progress).await,
             Self::Inbox(it) => it.run(target, progress).await,
             Self::Rebuild(it) => it.run(target, progress).await,
+            Self::Words(it) => it.run(progress),
             Self::Soak(it) => it.run(target, progress).await,
             Self::All => Ok(Vec::new()),
         }
@@ -165,11 +180,13 @@ impl What {
             Self::Post(by_default()),
             Self::Batch(by_default()),
             Self::Broadcast(by_default()),
+            Self::Emails(by_default()),
             Self::E2e(by_default()),
             Self::FanOut(by_default()),
             Self::Idle(by_default()),
             Self::Inbox(by_default()),
             Self::Rebuild(by_default()),
+            Self::Words(by_default()),
         ]
     }
 }

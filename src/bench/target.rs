@@ -49,7 +49,7 @@ impl Target {
         let folder = folder.map_err(|error| BenchError::Start(error.to_string()))?;
         let mut command = own_binary(folder.path())?;
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--outgoing-allow-private", "127.0.0.0/8"])
             .arg(format!("--connections-per-user={sockets_of_one_user}"))
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -59,6 +59,19 @@ fn a_broadcast_is_measured_until_it_has_reached_everybody() {
 }
 
 #[test]
+fn urgent_e_mails_are_timed_beside_those_that_are_due() {
+    let seen = figures(&["emails", "--due", "300", "--urgent", "3"]);
+    assert!(positive(&seen, "creates, 1,000 at once"), "{seen}");
+    assert!(positive(&seen, "urgent single, POST to e-mail, p99"), "{seen}");
+}
+
+#[test]
+fn words_are_timed_without_a_service() {
+    let seen = figures(&["words", "--times", "100"]);
+    assert!(positive(&seen, "a plural with its number") && positive(&seen, "a date"), "{seen}");
+}
+
+#[test]
 fn what_there_is_much_of_is_measured() {
     let seen = figures(&["inbox", "--items", "10,30", "--reads", "20"]);
     assert!(
