@@ -73,6 +73,9 @@ pub fn body(schema: &str) -> Option<Value> {
             "rate": {"per_second": 50}
         })),
         "PutSource" => Some(issues()),
+        "RedriveDeliveries" => {
+            Some(json!({"channel": "webhook", "error_class": "transient", "dry_run": true}))
+        }
         "PreviewHook" => Some(json!({"headers": {"X-GitHub-Event": "issues"}, "payload": hook()})),
         _ => None,
     }

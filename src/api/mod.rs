@@ -12,6 +12,7 @@ mod channels;
 mod closed;
 mod content;
 mod credentials;
+mod deliveries;
 mod document;
 mod duration;
 mod events;
@@ -106,6 +107,8 @@ enum Tag {
     Sockets,
     /// The log.
     Events,
+    /// How each notification fares on each channel.
+    Deliveries,
     /// Who may do what.
     Keys,
     /// For those who run the service.
@@ -129,7 +132,7 @@ type Apis = (
     channels::Trials,
     sources::Sources,
     // A tuple has at most sixteen.
-    (hooks::Hooks, categories::Categories, plans::Plans, schedules::Schedules),
+    (hooks::Hooks, categories::Categories, plans::Plans, schedules::Schedules, deliveries::Deliveries),
 );
 
 fn service() -> OpenApiService<Apis, ()> {
@@ -149,7 +152,7 @@ fn service() -> OpenApiService<Apis, ()> {
         broadcasts::Broadcasts,
         channels::Trials,
         sources::Sources,
-        (hooks::Hooks, categories::Categories, plans::Plans, schedules::Schedules),
+        (hooks::Hooks, categories::Categories, plans::Plans, schedules::Schedules, deliveries::Deliveries),
     );
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
         .description(include_str!("description.md"))

@@ -85,6 +85,36 @@ pub enum Sent {
     Failed { failure: Failure, retry_after_s: Option<u32> },
 }
 
+impl Sent {
+    /// The same without the address that was called: servers like to repeat it, and what they say is kept in clear.
+    fn without(self, address: &str) -> Self {
+        match self {
+            Self::Failed { failure, retry_after_s } => {
+                let detail = without(&failure.detail, address);
+                Self::Failed { failure: Failure { detail, ..failure }, retry_after_s }
+            }
+            delivered @ Self::Delivered { .. } => delivered,
+        }
+    }
+}
+
+/// In capitals or not.
+fn without(told: &str, address: &str) -> String {
+    // Both keep their lengths, so that places in one are places in the other.
+    let (lower, address) = (told.to_ascii_lowercase(), address.to_ascii_lowercase());
+    if address.is_empty() || !lower.contains(&address) {
+        return told.to_owned();
+    }
+    let (mut rest, mut at) = (String::with_capacity(told.len()), 0);
+    for (found, _) in lower.match_indices(&address) {
+        rest.push_str(&told[at..found]);
+        rest.push_str("(the address)");
+        at = found + address.len();
+    }
+    rest.push_str(&told[at..]);
+    rest
+}
+
 struct Target {
     provider: Provider,
     secrets: Secrets,
@@ -222,7 +252,7 @@ impl Route {
             if place > 0 && !breakers.pass(&target.circuit, now, patience(self.time_limit)) {
                 continue;
             }
-            let sent = self.call(target, message).await;
+            let sent = self.call(target, message).await.without(&target.address);
             let (class, asked) = match &sent {
                 Sent::Delivered { .. } => (None, None),
                 Sent::Failed { failure, retry_after_s } => (Some(failure.class), *retry_after_s),
@@ -311,5 +341,24 @@ fn summary(failures: Vec<(Sent, &Target)>) -> Sent {
             Sent::Failed { failure: Failure { detail: told.join("; "), ..failure }, retry_after_s }
         }
         sent => sent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What is told of a failure.
+    use super::*;
+
+    #[test]
+    fn an_address_is_not_repeated_in_what_is_told() {
+        for (told, kept) in [
+            ("550 <Alice@Example.com>: no such user", "550 <(the address)>: no such user"),
+            ("alice@example.com alice@example.com", "(the address) (the address)"),
+            ("Ärger mit ALICE@EXAMPLE.COM", "Ärger mit (the address)"),
+            ("HTTP 503 Service Unavailable", "HTTP 503 Service Unavailable"),
+        ] {
+            assert_eq!(without(told, "alice@example.com"), kept);
+        }
+        assert_eq!(without("told", ""), "told");
     }
 }

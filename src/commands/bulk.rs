@@ -28,7 +28,7 @@ const CHUNK_ITEMS: i64 = 250;
 /// How long it may take the inbox to reach the position.
 const INBOX_TIMEOUT: Duration = Duration::from_secs(2);
 /// The part that keeps the answer.
-const FINISH: i32 = 1;
+pub(super) const FINISH: i32 = 1;
 
 /// Mark what is in a user's inbox.
 #[derive(Clone, Debug)]
@@ -52,10 +52,11 @@ pub struct BulkDone {
 }
 
 /// A request as it was begun, by itself or by an earlier one with its key.
-struct Begun {
-    up_to: i64,
-    replayed: bool,
-    finished: Option<BulkDone>,
+pub(super) struct Begun {
+    pub up_to: i64,
+    pub replayed: bool,
+    /// What its repetitions are answered.
+    pub finished: Option<Answer>,
 }
 
 impl Commands {
@@ -74,8 +75,8 @@ impl Commands {
 
     async fn mark_each(&self, context: &Context, bulk: &BulkMark) -> Result<BulkDone, CommandError> {
         let Begun { up_to, replayed, finished } = self.begin_bulk(context, bulk.up_to).await?;
-        if let Some(finished) = finished {
-            return Ok(finished);
+        if let Some(answer) = finished {
+            return self::finished(context, &answer);
         }
         let reached = self.history.inbox_reached(&self.pool, up_to);
         let reached = tokio::time::timeout(INBOX_TIMEOUT, reached).await;
@@ -132,11 +133,14 @@ impl Commands {
     }
 
     /// Fixes the position; with a key, once for all requests that carry it.
-    async fn begin_bulk(&self, context: &Context, up_to: Option<i64>) -> Result<Begun, CommandError> {
+    pub(super) async fn begin_bulk(
+        &self,
+        context: &Context,
+        up_to: Option<i64>,
+    ) -> Result<Begun, CommandError> {
         let mut earlier = self.answers(context, 0..=FINISH).await?;
         if let Some(begun) = earlier.remove(&0) {
-            let finished = earlier.remove(&FINISH).map(|answer| finished(context, &answer)).transpose()?;
-            return Ok(Begun { finished, ..begun_earlier(context, &begun)? });
+            return Ok(Begun { finished: earlier.remove(&FINISH), ..begun_earlier(context, &begun)? });
         }
         let up_to = match up_to {
             Some(position) => position,
@@ -153,7 +157,7 @@ impl Commands {
 
     /// With a key, the answer is what the items' records say, and is kept.
     async fn finish_bulk(&self, context: &Context, done: BulkDone) -> Result<BulkDone, CommandError> {
-        let Some(marked) = self.count_marked(context).await? else { return Ok(done) };
+        let Some(marked) = self.count_changed(context).await? else { return Ok(done) };
         match self.record_part(context, FINISH, json!({"marked": marked})).await? {
             Some(Appended::Replayed(answer)) => finished(context, &answer),
             Some(Appended::Stored { position }) => Ok(BulkDone { marked, position, ..done }),
@@ -162,7 +166,7 @@ impl Commands {
     }
 
     /// Stores a part that has no event; `None` without a key.
-    async fn record_part(
+    pub(super) async fn record_part(
         &self,
         context: &Context,
         part: i32,
@@ -204,7 +208,8 @@ fn finished(context: &Context, answer: &Answer) -> Result<BulkDone, CommandError
     Ok(BulkDone { marked, position: answer.position, replayed: true })
 }
 
-fn stored<T>(
+/// A member of a stored answer; fails where that is another request's.
+pub(super) fn stored<T>(
     context: &Context,
     answer: &Answer,
     member: &str,

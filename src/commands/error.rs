@@ -37,8 +37,8 @@ pub enum CommandError {
     /// It asks for a time to come that has passed; `member` is a JSON Pointer into the command.
     #[error("{member}: {PAST}")]
     Past { member: &'static str },
-    /// The inbox has not followed the log up to this position in time; nothing was done.
-    #[error("the inbox has not reached position {0} yet")]
+    /// The read model that says what is meant has not followed the log up to this position in time; nothing was done.
+    #[error("what is to be changed is not known up to position {0} yet")]
     Behind(i64),
     /// Something needed before the append could not be reached; nothing was done.
     #[error("the command could not be executed: {0}")]

@@ -2,10 +2,10 @@
 //! before anything is decided. The append probes again under the head lock, so a race has one winner.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tidings_domain::NotificationId;
 
 use super::{CommandError, Commands, Context, DEADLINE, Done};
 use crate::auth::Principal;
@@ -32,8 +32,8 @@ impl Idempotency {
 
     /// The key of one item of a request that does not say which items it is about. No key that a client can send
     /// has a line break in it.
-    pub(super) fn of_item(&self, id: NotificationId) -> Self {
-        Self { key: format!("{}\n{id}", self.key), request_hash: self.request_hash }
+    pub(super) fn of_item(&self, item: impl Display) -> Self {
+        Self { key: format!("{}\n{item}", self.key), request_hash: self.request_hash }
     }
 
     pub(super) fn record(&self, principal: &Principal, part: i32, status: i16, result: Value) -> Record {
@@ -121,7 +121,7 @@ impl Commands {
     }
 
     /// How many items requests with this key have changed so far; `None` without a key.
-    pub(super) async fn count_marked(&self, context: &Context) -> Result<Option<u64>, CommandError> {
+    pub(super) async fn count_changed(&self, context: &Context) -> Result<Option<u64>, CommandError> {
         let Some(key) = &context.idempotency else { return Ok(None) };
         let marked: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM idempotency

@@ -12,6 +12,7 @@ mod hooks;
 mod idempotency;
 mod locks;
 mod many;
+mod redrive;
 mod schedules;
 mod subscriptions;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use error::{CommandError, PAST};
 pub use hooks::{Hooked, Verdict};
 pub use idempotency::Idempotency;
 pub use many::Item;
+pub use redrive::{Redrive, Redriven};
 pub use schedules::{Asked, DueTick};
 
 use std::collections::HashMap;

@@ -77,14 +77,14 @@ WITH RECURSIVE lanes AS (
     SELECT l.lane, q.tenant, q.channel
       FROM lanes l
      CROSS JOIN LATERAL (
-           SELECT tenant, channel FROM delivery_v2.deliveries
+           SELECT tenant, channel FROM delivery_v3.deliveries
             WHERE priority = l.lane AND work_at IS NOT NULL
             ORDER BY tenant, channel LIMIT 1) q
      UNION ALL
     SELECT p.lane, q.tenant, q.channel
       FROM queues p
      CROSS JOIN LATERAL (
-           SELECT tenant, channel FROM delivery_v2.deliveries
+           SELECT tenant, channel FROM delivery_v3.deliveries
             WHERE priority = p.lane AND work_at IS NOT NULL AND (tenant, channel) > (p.tenant, p.channel)
             ORDER BY tenant, channel LIMIT 1) q
 ), due AS (
@@ -95,7 +95,7 @@ WITH RECURSIVE lanes AS (
       LEFT JOIN unnest($6::text[], $7::text[], $8::bigint[]) t (tenant, channel, room)
              ON (t.tenant, t.channel) = (q.tenant, q.channel)
      CROSS JOIN LATERAL (
-           SELECT work_at FROM delivery_v2.deliveries
+           SELECT work_at FROM delivery_v3.deliveries
             WHERE (priority, tenant, channel) = (q.lane, q.tenant, q.channel) AND work_at <= now()
             ORDER BY work_at LIMIT 1) h
      WHERE coalesce(t.room, $9) > 0
@@ -105,13 +105,13 @@ WITH RECURSIVE lanes AS (
       FROM due q JOIN lanes l USING (lane)
      CROSS JOIN LATERAL (
            SELECT d.tenant, d.notification, d.channel, n.attempt, d.work_at
-             FROM delivery_v2.deliveries d
+             FROM delivery_v3.deliveries d
             CROSS JOIN LATERAL (SELECT d.attempt + CASE d.status WHEN 'started' THEN 1 ELSE 0 END AS attempt) n
             WHERE (d.priority, d.tenant, d.channel) = (q.lane, q.tenant, q.channel) AND d.work_at <= now()
               AND (SELECT 1 FROM dispatch.leases o
                     WHERE (o.notification, o.channel, o.attempt) = (d.notification, d.channel, n.attempt)
                       AND o.until > now() LIMIT 1) IS NULL
-              AND (SELECT 1 FROM delivery_v2.parked p
+              AND (SELECT 1 FROM delivery_v3.parked p
                     WHERE (p.tenant, p.user_id) = (d.tenant, d.user_id) LIMIT 1) IS NULL
             ORDER BY d.work_at LIMIT least(q.room, q.share)
               FOR UPDATE OF d SKIP LOCKED) w
@@ -184,7 +184,7 @@ impl Leases {
         let next: Option<(OffsetDateTime, f64)> = sqlx::query_as(
             "SELECT d.work_at, extract(epoch FROM d.work_at - now())::float8
                FROM generate_series(0, 3) l (lane)
-              CROSS JOIN LATERAL (SELECT work_at FROM delivery_v2.deliveries
+              CROSS JOIN LATERAL (SELECT work_at FROM delivery_v3.deliveries
                                    WHERE priority = l.lane AND work_at > now() ORDER BY work_at LIMIT 1) d
               ORDER BY d.work_at LIMIT 1",
         )

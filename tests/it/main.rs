@@ -20,6 +20,7 @@ mod channels;
 mod client;
 mod commands;
 mod dashboards;
+mod deliveries;
 mod deploy;
 mod directory;
 mod dispatch;

@@ -108,7 +108,7 @@ async fn rows_of_timers_and_deliveries_are_what_the_log_says() {
         }
         list(&service, "").await;
         let row: (String, String, i32, Option<String>) =
-            sqlx::query_as("SELECT life, status, attempt, error FROM delivery_v2.deliveries")
+            sqlx::query_as("SELECT life, status, attempt, error FROM delivery_v3.deliveries")
                 .fetch_one(&mut sql)
                 .await
                 .unwrap();
@@ -146,7 +146,7 @@ async fn the_notifications_of_a_parked_user_are_not_listed() {
     service.create("alice").await;
     let bobs = service.create("bob").await;
     assert_eq!(ids(&service, "").await.len(), 2);
-    let parked = "INSERT INTO delivery_v2.parked (tenant, user_id, position, generation, error)
+    let parked = "INSERT INTO delivery_v3.parked (tenant, user_id, position, generation, error)
                   VALUES ('default', 'alice', 1, 1, 'for a test')";
     sqlx::query(parked).execute(&mut service.sql().await).await.unwrap();
     let refused = service.read("/v1/notifications?user_id=alice").await;

@@ -46,7 +46,7 @@ async fn rows(service: &Service) -> Vec<(String, Option<String>, bool)> {
     // It waits until the deliveries have followed the log.
     service.read("/v1/notifications").await.expect(200);
     sqlx::query_as(
-        "SELECT status, skipped, work_at IS NOT NULL FROM delivery_v2.deliveries
+        "SELECT status, skipped, work_at IS NOT NULL FROM delivery_v3.deliveries
           WHERE priority = 3 ORDER BY step",
     )
     .fetch_all(&mut service.sql().await)

@@ -168,6 +168,18 @@ pub enum DeferReason {
 }
 
 impl DeferReason {
+    pub const ALL: [Self; 1] = [Self::QuietHours];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::QuietHours => "quiet_hours",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+
     /// What it comes to where the notification expires first.
     pub(super) fn of_the_late(self) -> SkipReason {
         match self {

@@ -3,7 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tidings_domain::notification::{Created, Delivery, DeliveryStatus, Event, Failure, Priority};
+use tidings_domain::notification::{
+    Category, Created, DeferReason, Delivery, DeliveryStatus, Event, Failure, Priority,
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -51,10 +53,14 @@ pub(super) struct Row {
     pub life: Life,
     /// The lane of workers that it is served in.
     pub priority: Priority,
+    pub category: Option<Category>,
+    /// Why its attempt waits though nothing has failed, where it does.
+    pub deferred: Option<DeferReason>,
     /// Why the latest failed attempt failed, until another succeeds.
     pub error: Option<Failure>,
     /// Its last change.
     pub position: i64,
+    pub changed_at: OffsetDateTime,
 }
 
 /// The rows a batch touches: loaded before, folded, written after.
@@ -120,7 +126,7 @@ impl Rows {
         let key = (tenant, user_id, id.uuid());
         if let Event::Created(created) = fact {
             self.made.insert(key.clone());
-            self.rows.insert(key, planned(created, event.position));
+            self.rows.insert(key, planned(created, event));
             return Ok(());
         }
         if !alters(fact) {
@@ -135,16 +141,19 @@ impl Rows {
     }
 }
 
-fn planned(created: &Created, position: i64) -> Vec<Row> {
+fn planned(created: &Created, event: &Recorded) -> Vec<Row> {
     let life = if created.deliver_at.is_some() { Life::Scheduled } else { Life::Active };
     let row = |(index, delivery)| Row {
         delivery,
         step: index as i16,
-        created: position,
+        created: event.position,
         life,
         priority: created.priority,
+        category: created.category.clone(),
+        deferred: None,
         error: None,
-        position,
+        position: event.position,
+        changed_at: event.recorded_at,
     };
     created.plan.deliveries().enumerate().map(row).collect()
 }
@@ -163,13 +172,18 @@ impl Row {
             _ => {}
         }
         self.delivery.evolve(fact);
+        self.deferred = match fact {
+            Event::DeliveryDeferred { reason, .. } => Some(*reason),
+            Event::DeliveryRetryScheduled { .. } => None,
+            _ => self.deferred.filter(|_| self.delivery.status == DeliveryStatus::Scheduled),
+        };
         if let Event::DeliveryRetryRequested { channel, .. } = fact
             && channel.calls_outside()
         {
             // The aggregate lets it begin whenever; who serves the longest due first must know since when it is.
             self.delivery.due_at = Some(event.recorded_at);
         }
-        self.position = event.position;
+        (self.position, self.changed_at) = (event.position, event.recorded_at);
     }
 
     /// From when on there is work for somebody: the attempt may begin, or the one that is under way is overdue.

@@ -47,13 +47,13 @@ struct ListRow {
 
 const LIST_OF_USER: &str = "
 SELECT c.position AS checkpoint, p.user_id IS NOT NULL AS parked, n.notification, n.created
-  FROM delivery_v2.checkpoint c
-  LEFT JOIN delivery_v2.parked p ON p.tenant = $1 AND p.user_id = $5
+  FROM delivery_v3.checkpoint c
+  LEFT JOIN delivery_v3.parked p ON p.tenant = $1 AND p.user_id = $5
   LEFT JOIN LATERAL (
        SELECT d.notification, d.created
          FROM unnest($2::text[]) l (life)
         CROSS JOIN LATERAL (
-              SELECT * FROM delivery_v2.deliveries d
+              SELECT * FROM delivery_v3.deliveries d
                WHERE d.tenant = $1 AND d.user_id = $5 AND d.life = l.life AND d.step = 0 AND d.created < $3
                ORDER BY d.created DESC LIMIT $4) d
         ORDER BY d.created DESC LIMIT $4) n ON true
@@ -62,14 +62,14 @@ SELECT c.position AS checkpoint, p.user_id IS NOT NULL AS parked, n.notification
 /// Without those of parked recipients.
 const LIST_OF_TENANT: &str = "
 SELECT c.position AS checkpoint, false AS parked, n.notification, n.created
-  FROM delivery_v2.checkpoint c
+  FROM delivery_v3.checkpoint c
   LEFT JOIN LATERAL (
        SELECT d.notification, d.created
          FROM unnest($2::text[]) l (life)
         CROSS JOIN LATERAL (
-              SELECT * FROM delivery_v2.deliveries d
+              SELECT * FROM delivery_v3.deliveries d
                WHERE d.tenant = $1 AND d.life = l.life AND d.step = 0 AND d.created < $3
-                 AND (SELECT 1 FROM delivery_v2.parked p
+                 AND (SELECT 1 FROM delivery_v3.parked p
                        WHERE p.tenant = $1 AND p.user_id = d.user_id LIMIT 1) IS NULL
                ORDER BY d.created DESC LIMIT $4) d
         ORDER BY d.created DESC LIMIT $4) n ON true
@@ -107,6 +107,6 @@ pub async fn list(pool: &PgPool, tenant: &str, query: &ListQuery) -> Result<List
 /// How far the deliveries have followed the log.
 pub async fn checkpoint(executor: impl PgExecutor<'_>) -> Result<Checkpoint, sqlx::Error> {
     let (position, generation) =
-        sqlx::query_as("SELECT position, generation FROM delivery_v2.checkpoint").fetch_one(executor).await?;
+        sqlx::query_as("SELECT position, generation FROM delivery_v3.checkpoint").fetch_one(executor).await?;
     Ok(Checkpoint { position, generation })
 }

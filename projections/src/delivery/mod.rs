@@ -1,13 +1,16 @@
 //! Deliveries: how each notification stands, and its delivery on each channel of its plan.
 //!
-//! `fold` decides in memory, as the aggregate does; `store` loads and writes rows; `list` finds notifications.
+//! `fold` decides in memory, as the aggregate does; `store` loads and writes rows; `list` finds
+//! notifications, `find` deliveries.
 
+mod find;
 mod fold;
 mod list;
 mod store;
 #[cfg(test)]
 mod tests;
 
+pub use find::{DeliveryFilter, Failed, Found, FoundPage, Place, count_failed, failed, find};
 pub use fold::Life;
 pub use list::{ListError, ListQuery, Listed, checkpoint, list};
 
@@ -25,8 +28,8 @@ pub struct Delivery;
 
 impl ReadModel for Delivery {
     const NAME: &'static str = "delivery";
-    /// 1 knew neither plans nor attempts that begin.
-    const VERSION: u32 = 2;
+    /// 1 knew neither plans nor attempts that begin, 2 not why and since when a delivery stands as it does.
+    const VERSION: u32 = 3;
     /// The earliest instant at which there is work for somebody in what the batch touched.
     type Output = Option<OffsetDateTime>;
 

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
 use tidings_domain::notification::{
-    Channel, Delivery, DeliveryStatus, Failure, FailureClass, Priority, SkipReason,
+    Category, Channel, DeferReason, Delivery, DeliveryStatus, Failure, FailureClass, Priority, SkipReason,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -15,8 +15,8 @@ use super::fold::{DeliveryKey, Life, Row, Rows};
 
 // OFFSET 0 keeps the planner from joining the whole table with the few rows that are wanted.
 const LOAD: &str = "
-SELECT d.tenant, d.user_id, d.notification, d.channel, d.step, d.created, d.life, d.priority, d.status, d.attempt,
-       d.due_at, d.deadline, d.skipped, d.error_class, d.error, d.position
+SELECT d.tenant, d.user_id, d.notification, d.channel, d.step, d.created, d.life, d.priority, d.category, d.status,
+       d.attempt, d.due_at, d.deadline, d.skipped, d.deferred, d.error_class, d.error, d.position, d.changed_at
   FROM unnest($1::text[], $2::text[], $3::uuid[]) w (tenant, user_id, notification)
  CROSS JOIN LATERAL (SELECT * FROM deliveries d
                       WHERE d.tenant = w.tenant AND d.user_id = w.user_id AND d.notification = w.notification
@@ -25,28 +25,30 @@ SELECT d.tenant, d.user_id, d.notification, d.channel, d.step, d.created, d.life
 
 const STORE: &str = "
 WITH made AS (
-    INSERT INTO deliveries (tenant, user_id, notification, channel, step, created, priority, life, status, attempt,
-                            due_at, deadline, work_at, skipped, error_class, error, position)
-    SELECT tenant, user_id, notification, channel, step, created, priority, life, status, attempt,
-           due_at, deadline, work_at, skipped, error_class, error, position
+    INSERT INTO deliveries (tenant, user_id, notification, channel, step, created, priority, category, life, status,
+                            attempt, due_at, deadline, work_at, skipped, deferred, error_class, error, position,
+                            changed_at)
+    SELECT tenant, user_id, notification, channel, step, created, priority, category, life, status,
+           attempt, due_at, deadline, work_at, skipped, deferred, error_class, error, position, changed_at
       FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::integer[],
                   $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::text[],
-                  $14::bigint[], $15::smallint[], $16::bigint[], $17::smallint[])
+                  $14::text[], $15::bigint[], $16::timestamptz[], $17::smallint[], $18::bigint[], $19::smallint[],
+                  $20::text[])
            m (tenant, user_id, notification, channel, life, status, attempt, due_at, deadline, work_at, skipped,
-              error_class, error, position, step, created, priority)
+              deferred, error_class, error, position, changed_at, step, created, priority, category)
 ), moved AS (
     UPDATE deliveries d
        SET life = m.life, status = m.status, attempt = m.attempt, due_at = m.due_at, deadline = m.deadline,
-           work_at = m.work_at, skipped = m.skipped, error_class = m.error_class, error = m.error,
-           position = m.position
-      FROM unnest($18::text[], $19::text[], $20::uuid[], $21::text[], $22::text[], $23::text[], $24::integer[],
-                  $25::timestamptz[], $26::timestamptz[], $27::timestamptz[], $28::text[], $29::text[], $30::text[],
-                  $31::bigint[])
+           work_at = m.work_at, skipped = m.skipped, deferred = m.deferred, error_class = m.error_class,
+           error = m.error, position = m.position, changed_at = m.changed_at
+      FROM unnest($21::text[], $22::text[], $23::uuid[], $24::text[], $25::text[], $26::text[], $27::integer[],
+                  $28::timestamptz[], $29::timestamptz[], $30::timestamptz[], $31::text[], $32::text[], $33::text[],
+                  $34::text[], $35::bigint[], $36::timestamptz[])
            m (tenant, user_id, notification, channel, life, status, attempt, due_at, deadline, work_at, skipped,
-              error_class, error, position)
+              deferred, error_class, error, position, changed_at)
      WHERE (d.tenant, d.user_id, d.notification, d.channel) = (m.tenant, m.user_id, m.notification, m.channel)
 )
-UPDATE checkpoint SET position = $32 WHERE $32 IS NOT NULL";
+UPDATE checkpoint SET position = $37 WHERE $37 IS NOT NULL";
 
 #[derive(sqlx::FromRow)]
 struct StoredRow {
@@ -58,14 +60,17 @@ struct StoredRow {
     created: i64,
     life: String,
     priority: i16,
+    category: Option<String>,
     status: String,
     attempt: i32,
     due_at: Option<OffsetDateTime>,
     deadline: Option<OffsetDateTime>,
     skipped: Option<String>,
+    deferred: Option<String>,
     error_class: Option<String>,
     error: Option<String>,
     position: i64,
+    changed_at: OffsetDateTime,
 }
 
 pub(super) async fn load(
@@ -102,6 +107,14 @@ impl StoredRow {
             Some(reason) => Some(SkipReason::parse(reason)?),
             None => None,
         };
+        let deferred = match &self.deferred {
+            Some(reason) => Some(DeferReason::parse(reason)?),
+            None => None,
+        };
+        let category = match &self.category {
+            Some(category) => Some(Category::new(category.clone()).ok()?),
+            None => None,
+        };
         let delivery = Delivery {
             channel: Channel::parse(&self.channel)?,
             attempt: attempt_of(self.attempt),
@@ -118,8 +131,11 @@ impl StoredRow {
             created: self.created,
             life,
             priority,
+            category,
+            deferred,
             error,
             position: self.position,
+            changed_at: self.changed_at,
         })
     }
 }
@@ -154,7 +170,10 @@ pub(super) async fn store(
         let statement = bind_rows(sqlx::query(STORE), &made)
             .bind(made.iter().map(|(_, row)| row.step).collect::<Vec<_>>())
             .bind(made.iter().map(|(_, row)| row.created).collect::<Vec<_>>())
-            .bind(made.iter().map(|(_, row)| lane(row.priority)).collect::<Vec<_>>());
+            .bind(made.iter().map(|(_, row)| lane(row.priority)).collect::<Vec<_>>())
+            .bind(
+                made.iter().map(|(_, row)| row.category.as_ref().map(Category::as_str)).collect::<Vec<_>>(),
+            );
         bind_rows(statement, &moved)
     };
     statement.bind(checkpoint).execute(connection).await.map(drop)
@@ -178,9 +197,11 @@ fn bind_rows<'q>(statement: Statement<'q>, rows: &[Entry<'q>]) -> Statement<'q> 
         .bind(rows.iter().map(|(_, row)| row.delivery.deadline).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, row)| row.work_at()).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, row)| row.delivery.skipped.map(SkipReason::as_str)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.deferred.map(DeferReason::as_str)).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, row)| class(row)).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, row)| row.error.as_ref().map(|e| e.detail.as_str())).collect::<Vec<_>>())
         .bind(rows.iter().map(|(_, row)| row.position).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.changed_at).collect::<Vec<_>>())
 }
 
 fn class(row: &Row) -> Option<&'static str> {

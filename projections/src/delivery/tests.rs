@@ -48,13 +48,14 @@ impl Table {
                 let stands = self.0.get_mut(&(key.clone(), row.delivery.channel));
                 let stands = stands.expect("only rows that stand there are updated");
                 let Row { step, created, priority, .. } = *stands;
-                *stands = Row { step, created, priority, ..row.clone() };
+                let category = stands.category.clone();
+                *stands = Row { step, created, priority, category, ..row.clone() };
             }
         }
     }
 }
 
-/// What the rows must say, from each notification's own events alone; without the position of the last change.
+/// What the rows must say, from each notification's own events alone; without the last change.
 fn expected(log: &[Arc<Recorded>]) -> HashMap<(DeliveryKey, Channel), Row> {
     let mut own: BTreeMap<DeliveryKey, Vec<Arc<Recorded>>> = BTreeMap::new();
     log.iter().for_each(|event| own.entry(item_key(event)).or_default().push(event.clone()));
@@ -68,13 +69,32 @@ fn expected(log: &[Arc<Recorded>]) -> HashMap<(DeliveryKey, Channel), Row> {
                 created: events[0].position,
                 life: Life::parse(overview.status()).unwrap(),
                 priority: overview.created.priority,
+                category: overview.created.category.clone(),
+                deferred: deferred(&events, delivery),
                 error: failure.cloned(),
                 position: 0,
+                changed_at: OffsetDateTime::UNIX_EPOCH,
             };
             rows.insert((key.clone(), delivery.channel), row);
         }
     }
     rows
+}
+
+fn without_change(row: &Row) -> Row {
+    Row { position: 0, changed_at: OffsetDateTime::UNIX_EPOCH, ..row.clone() }
+}
+
+/// Why its attempt waits, where nothing has failed.
+fn deferred(events: &[Arc<Recorded>], delivery: &Delivery) -> Option<DeferReason> {
+    let set = events.iter().rev().find_map(|event| match fact(event) {
+        Event::DeliveryDeferred { channel, reason, .. } if *channel == delivery.channel => {
+            Some(Some(*reason))
+        }
+        Event::DeliveryRetryScheduled { channel, .. } if *channel == delivery.channel => Some(None),
+        _ => None,
+    });
+    set.flatten().filter(|_| delivery.status == DeliveryStatus::Scheduled)
 }
 
 /// When it is due. One that somebody asked for is due since then, which the aggregate does not know.
@@ -92,7 +112,7 @@ fn since(events: &[Arc<Recorded>], delivery: &Delivery) -> Option<OffsetDateTime
 
 #[test]
 fn rows_are_what_the_aggregates_say_however_the_log_is_cut_and_however_often_a_batch_comes() {
-    let mut met = HashSet::new();
+    let (mut met, mut put_off) = (HashSet::new(), false);
     for number in 1..=300_u64 {
         let mut random = Xorshift(0x6465_6c69_7665_7279_u64.wrapping_mul(number) | 1);
         let log = history(&mut random);
@@ -105,7 +125,7 @@ fn rows_are_what_the_aggregates_say_however_the_log_is_cut_and_however_often_a_b
             assert_eq!(first.rows, again.rows);
             table.commit(&again);
             let rows: HashMap<_, _> =
-                table.0.iter().map(|(key, row)| (key.clone(), Row { position: 0, ..row.clone() })).collect();
+                table.0.iter().map(|(key, row)| (key.clone(), without_change(row))).collect();
             assert_eq!(rows, expected(&log[..end]));
             at = end;
         }
@@ -113,11 +133,13 @@ fn rows_are_what_the_aggregates_say_however_the_log_is_cut_and_however_often_a_b
         let rows = whole.fold(&log);
         whole.commit(&rows);
         assert_eq!(table, whole, "in one batch or in many");
+        put_off |= table.0.values().any(|row| row.deferred.is_some());
         met.extend(table.0.values().map(|row| (row.life, row.delivery.status, row.error.is_some())));
     }
     let statuses: HashSet<_> = met.iter().map(|(_, status, _)| *status).collect();
     assert_eq!(statuses.len(), DeliveryStatus::ALL.len(), "only met {statuses:?}");
     assert!(met.contains(&(Life::Active, DeliveryStatus::Pending, true)), "failed again: {met:?}");
+    assert!(put_off, "by quiet hours");
 }
 
 /// One step by e-mail, one after it by Slack.

@@ -13,10 +13,10 @@ use time::format_description::well_known::Rfc3339;
 use crate::support::{Door, Endpoint, PATIENCE, Service, note};
 
 /// Endpoints of tests are near, and a tenant that allows little time between attempts.
-const NEAR: (&str, &str) = ("TIDINGS_OUTGOING_ALLOW_PRIVATE", "127.0.0.0/8");
+pub const NEAR: (&str, &str) = ("TIDINGS_OUTGOING_ALLOW_PRIVATE", "127.0.0.0/8");
 
 /// A service that may call endpoints here, up to four times.
-async fn service() -> Service {
+pub async fn service() -> Service {
     service_with(&[]).await
 }
 
@@ -32,29 +32,29 @@ async fn service_with(settings: &[(&str, &str)]) -> Service {
 }
 
 /// Says where a user's webhooks go.
-async fn reach(service: &Door, user: &str, endpoint: &Endpoint) {
+pub async fn reach(service: &Door, user: &str, endpoint: &Endpoint) {
     let profile = json!({"addresses": {"webhook": endpoint.url()}});
     put(service, &format!("/v1/users/{user}"), &profile).await;
 }
 
-async fn put(service: &Door, path: &str, body: &Value) {
+pub async fn put(service: &Door, path: &str, body: &Value) {
     let request = service.request("PUT", path).header("x-api-key", service.root_key()).json(body);
     service.send(request).await.expect(200);
 }
 
 /// A notification that is delivered by webhook only.
-fn by_webhook(user: &str) -> Value {
+pub fn by_webhook(user: &str) -> Value {
     planned(user, json!([{"channel": "webhook"}]))
 }
 
-fn planned(user: &str, plan: Value) -> Value {
+pub fn planned(user: &str, plan: Value) -> Value {
     let mut body = note(user);
     body["plan"] = plan;
     body
 }
 
 /// The events of a notification, once the last of them is this one.
-async fn story(service: &Door, id: &str, last: &str) -> Vec<Value> {
+pub async fn story(service: &Door, id: &str, last: &str) -> Vec<Value> {
     let told = async {
         loop {
             let events = service.events(&format!("aggregate_id={id}")).await;
