@@ -281,7 +281,7 @@ fn dispatcher(
     (reader, channels, set): (Reader, Channels, tasks::Set),
     stop: dispatch::Stop,
 ) -> Dispatcher {
-    let Gateway { pool, history, directory, commands, .. } = gateway;
+    let Gateway { pool, history, directory, commands, metrics, .. } = gateway;
     let surroundings = dispatch::Surroundings {
         pool: pool.clone(),
         reader,
@@ -291,6 +291,7 @@ fn dispatcher(
         checkpoint: history.delivery.clone(),
         set,
         concurrency: config.dispatch_concurrency as usize,
+        metrics: metrics.dispatch.clone(),
     };
     Dispatcher::new(surroundings, stop)
 }

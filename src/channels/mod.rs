@@ -52,6 +52,7 @@ struct Inner {
     pace: Pace,
     post: Post,
     mail: Mail,
+    metrics: ChannelMetrics,
 }
 
 /// Why nothing is sent now.
@@ -139,7 +140,8 @@ impl Channels {
     ) -> Result<Self, reqwest::Error> {
         let breakers = Breakers::new(metrics.breaker_open.clone());
         let (pace, post, mail) = (Pace::new(limits), Post::new(outgoing)?, Mail::new(outgoing));
-        Ok(Self { inner: Arc::new(Inner { directory, commands, breakers, pace, post, mail }) })
+        let metrics = metrics.clone();
+        Ok(Self { inner: Arc::new(Inner { directory, commands, breakers, pace, post, mail, metrics }) })
     }
 
     /// Whether and how the recipient is reached there, before an attempt begins. It counts towards the tenant's rate.
@@ -252,7 +254,10 @@ impl Route {
             if place > 0 && !breakers.pass(&target.circuit, now, patience(self.time_limit)) {
                 continue;
             }
+            let called = Instant::now();
             let sent = self.call(target, message).await.without(&target.address);
+            let took = called.elapsed().as_secs_f64();
+            self.inner.metrics.call_seconds.of(self.channel).observe(took);
             let (class, asked) = match &sent {
                 Sent::Delivered { .. } => (None, None),
                 Sent::Failed { failure, retry_after_s } => (Some(failure.class), *retry_after_s),

@@ -28,6 +28,7 @@ use crate::clock;
 use crate::commands::Commands;
 use crate::directory::Directory;
 use crate::telemetry::Trouble;
+use crate::telemetry::metrics::DispatchMetrics;
 use lanes::Lanes;
 use leases::{Claim, Leased, Leases};
 use places::Places;
@@ -65,6 +66,7 @@ pub struct Dispatcher {
     set: mpsc::Receiver<Committed<Option<OffsetDateTime>>>,
     places: Places,
     settled: Settled,
+    metrics: DispatchMetrics,
     swept: Instant,
     stop: Stop,
 }
@@ -96,12 +98,14 @@ pub struct Surroundings {
     pub set: mpsc::Receiver<Committed<Option<OffsetDateTime>>>,
     /// Calls that are under way at once.
     pub concurrency: usize,
+    pub metrics: DispatchMetrics,
 }
 
 impl Dispatcher {
     pub fn new(surroundings: Surroundings, stop: Stop) -> Self {
-        let Surroundings { pool, reader, commands, directory, channels, checkpoint, set, concurrency } =
-            surroundings;
+        let Surroundings { pool, reader, commands, directory, channels, checkpoint, set, .. } = surroundings;
+        let Surroundings { concurrency, metrics, .. } = surroundings;
+        metrics.places.set(i64::try_from(concurrency).unwrap_or(i64::MAX));
         Self {
             leases: Leases::new(pool.clone(), clock::new_uuid()),
             lanes: Lanes::default(),
@@ -110,6 +114,7 @@ impl Dispatcher {
             set,
             places: Places::new(concurrency),
             settled: Settled::default(),
+            metrics,
             swept: Instant::now(),
             stop,
         }
@@ -203,13 +208,13 @@ impl Dispatcher {
         let place = self.places.take(queue.clone(), claim.lane);
         let (worker, settled, checkpoint, places) =
             (self.worker.clone(), self.settled.clone(), self.checkpoint.clone(), self.places.clone());
-        let under_way = self.stop.runs.token();
+        let (under_way, counted) = (self.stop.runs.token(), self.metrics.take_place());
         tokio::spawn(async move {
             let ended = worker.run(&claim).await;
             if let Ended::Held { pause } = ended {
                 places.hold(queue, pause);
             }
-            drop((under_way, place, worker));
+            drop((under_way, place, counted, worker));
             let pause = match ended {
                 Ended::At(position) => {
                     let folded = tokio::time::timeout(FOLDED_TIMEOUT, checkpoint.reached(position)).await;

@@ -370,7 +370,7 @@ impl Writer {
             };
             replies.push((pending.reply, result));
         }
-        self.metrics.appended.inc_by(added.len() as u64);
+        self.metrics.count(&added);
         self.history.tail.push(added);
         self.history.head.advance_to(position);
         // A caller who hung up does not hear it; the commit stands.

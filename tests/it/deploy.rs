@@ -184,6 +184,7 @@ async fn from_outside_all_is_reached_that_is_not_for_operators() {
         "/v1/categories",
         "/v1/notifications",
         "/v1/channels",
+        "/v1/deliveries",
         "/v1/sources",
         "/v1/plans",
         "/v1/schedules",

@@ -8,9 +8,10 @@ use serde_json::json;
 use sqlx::Connection;
 use tokio::net::TcpStream;
 
+use crate::dispatch;
 use crate::outage::redis_server::Redis;
 use crate::support::issuer::{Signer, jwks};
-use crate::support::{PATIENCE, Service, Socket, Sse, note};
+use crate::support::{Endpoint, PATIENCE, Says, Service, Socket, Sse, note};
 
 /// Series by name and labels as they are printed, and the type of each family.
 #[derive(Debug, Default)]
@@ -315,6 +316,69 @@ async fn timers_are_counted_when_they_fire() {
     assert_eq!(scrape.value("tidings_timer_lateness_seconds_count"), 1.0);
     assert!(scrape.value("tidings_timer_lateness_seconds_sum") < 5.0);
     assert_eq!(scrape.value(r#"tidings_commands_total{command="release",outcome="done"}"#), 1.0);
+}
+
+#[tokio::test]
+async fn deliveries_are_counted_by_how_they_went() {
+    let service = dispatch::service().await;
+    let before = Scrape::of(&service).await;
+    let (taking, refusing) = (Endpoint::saying(200).await, Endpoint::saying(400).await);
+    for (user, endpoint) in [("bob", &taking), ("carol", &refusing)] {
+        dispatch::reach(&service, user, endpoint).await;
+    }
+    let taken = service.create_with(&dispatch::by_webhook("bob")).await;
+    dispatch::story(&service, &taken, "delivery.succeeded").await;
+    let refused = service.create_with(&dispatch::by_webhook("carol")).await;
+    dispatch::story(&service, &refused, "delivery.dead_lettered").await;
+    let nowhere = service.create_with(&dispatch::planned("bob", json!([{"channel": "email"}]))).await;
+    dispatch::story(&service, &nowhere, "delivery.skipped").await;
+    let seen = service.create("bob").await;
+    service.mark(&seen, "seen").await;
+    let broadcast = json!({"user_ids": ["ann", "ben"], "content": {"title": "Hello", "body": ""}});
+    service.post("/v1/broadcasts", &broadcast).await.expect(201);
+    let after = until(&service, "tidings_broadcast_notifications_total", |made| made == 2.0).await;
+
+    let moved = |series: &str| after.value(series) - before.value(series);
+    for (series, by) in [
+        (r#"tidings_delivery_attempts_total{channel="webhook"}"#, 2.0),
+        (r#"tidings_delivery_attempts_total{channel="email"}"#, 0.0),
+        (r#"tidings_delivery_failures_total{channel="webhook",class="permanent"}"#, 1.0),
+        (r#"tidings_delivery_failures_total{channel="webhook",class="transient"}"#, 0.0),
+        (r#"tidings_deliveries_total{channel="webhook",outcome="delivered"}"#, 1.0),
+        (r#"tidings_deliveries_total{channel="in_app",outcome="delivered"}"#, 1.0),
+        (r#"tidings_deliveries_total{channel="webhook",outcome="exhausted"}"#, 1.0),
+        (r#"tidings_deliveries_total{channel="webhook",outcome="dead_lettered"}"#, 1.0),
+        (r#"tidings_deliveries_skipped_total{channel="email",reason="not_configured"}"#, 1.0),
+        (r#"tidings_delivery_first_attempt_seconds_count{channel="webhook"}"#, 2.0),
+        (r#"tidings_delivery_delivered_seconds_count{channel="webhook"}"#, 1.0),
+        (r#"tidings_channel_call_duration_seconds_count{channel="webhook"}"#, 2.0),
+    ] {
+        assert_eq!(moved(series), by, "{series} {}", after.text());
+    }
+    let waited = moved(r#"tidings_delivery_first_attempt_seconds_sum{channel="webhook"}"#);
+    assert!(waited > 0.0 && waited < 20.0, "{waited}");
+}
+
+#[tokio::test]
+async fn what_waits_for_a_place_is_counted_by_lane() {
+    let service = dispatch::service_with(&[("TIDINGS_DISPATCH_CONCURRENCY", "1")]).await;
+    let endpoint = Endpoint::start(|_, _| Says::Gated).await;
+    dispatch::reach(&service, "alice", &endpoint).await;
+    let mut low = dispatch::by_webhook("alice");
+    low["priority"] = "low".into();
+    let batch = json!({"notifications": [low, low, low]});
+    service.post("/v1/notifications/batch", &batch).await.expect(200);
+    endpoint.calls(1).await;
+    // Looked up every five seconds, and each call is given up after one.
+    let due = r#"tidings_dispatch_due{lane="low"}"#;
+    let scrape = until(&service, due, |due| due > 0.0).await;
+    assert_eq!(scrape.value(r#"tidings_dispatch_due{lane="urgent"}"#), 0.0);
+    assert!(scrape.value(r#"tidings_dispatch_oldest_due_seconds{lane="low"}"#) > 0.0);
+    assert_eq!(scrape.value("tidings_dispatch_places"), 1.0);
+    assert!(scrape.value("tidings_dispatch_places_used") <= 1.0);
+    endpoint.open();
+    becomes(&service, due, 0.0).await;
+    becomes(&service, "tidings_dispatch_places_used", 0.0).await;
 }
 
 /// Metrics as a table of `docs/metrics.md` lists them: name, type, labels.

@@ -1,7 +1,8 @@
 //! Deliveries: how each notification stands, and its delivery on each channel of its plan.
 //!
 //! `fold` decides in memory, as the aggregate does; `store` loads and writes rows; `list` finds
-//! notifications, `find` deliveries.
+//! notifications, `find` deliveries, `waiting`
+//! counts what is due.
 
 mod find;
 mod fold;
@@ -9,10 +10,12 @@ mod list;
 mod store;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use find::{DeliveryFilter, Failed, Found, FoundPage, Place, count_failed, failed, find};
 pub use fold::Life;
 pub use list::{ListError, ListQuery, Listed, checkpoint, list};
+pub use waiting::{Waiting, waiting};
 
 use std::collections::HashSet;
 

@@ -74,3 +74,13 @@ pub async fn running(executor: impl PgExecutor<'_>) -> Result<Vec<BroadcastId>, 
     .await?;
     Ok(ids.into_iter().map(BroadcastId::new).collect())
 }
+
+/// How many those are, counted up to `limit`.
+pub async fn count_running(executor: impl PgExecutor<'_>, limit: i64) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM (SELECT 1 FROM subscribers_v1.broadcasts WHERE status = 'running' LIMIT $1) b",
+    )
+    .bind(limit)
+    .fetch_one(executor)
+    .await
+}

@@ -11,7 +11,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use broadcasts::{Listed, broadcasts, running};
+pub use broadcasts::{Listed, broadcasts, count_running, running};
 pub use list::{ListError, Page, Users, checkpoint, subscribed, topics_of};
 
 use sqlx::PgConnection;

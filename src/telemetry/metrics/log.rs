@@ -1,8 +1,12 @@
 //! The append path: how long its calls take, how much they hold, what waits.
 
+use std::sync::Arc;
+
 use prometheus::{Histogram, IntCounter, IntGauge, Registry};
 
-use super::{Each, Label, SECONDS, counter};
+use tidings_projections::log::Recorded;
+
+use super::{DeliveryMetrics, Each, Label, SECONDS, counter};
 use crate::log::Lane;
 
 const EVENTS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0];
@@ -60,7 +64,8 @@ pub struct LogMetrics {
     pub call_seconds: Each<Lane, Histogram>,
     pub call_events: Each<Lane, Histogram>,
     pub failures: Each<AppendFailure, IntCounter>,
-    pub appended: IntCounter,
+    appended: IntCounter,
+    deliveries: DeliveryMetrics,
 }
 
 impl LogMetrics {
@@ -89,7 +94,14 @@ impl LogMetrics {
                 "Append calls that did not go well.",
             ),
             appended: counter(registry, "tidings_events_appended_total", "Events this node appended."),
+            deliveries: DeliveryMetrics::new(registry),
         }
+    }
+
+    /// What was just committed, and what it says of deliveries.
+    pub fn count(&self, added: &[Arc<Recorded>]) {
+        self.appended.inc_by(added.len() as u64);
+        added.iter().for_each(|event| self.deliveries.count(event));
     }
 
     /// Counts a job until it is dropped.

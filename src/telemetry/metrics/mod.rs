@@ -6,6 +6,8 @@
 mod auth;
 mod channels;
 mod commands;
+mod deliveries;
+mod dispatch;
 mod each;
 mod http;
 mod live;
@@ -18,6 +20,8 @@ mod vitals;
 pub use auth::AuthMetrics;
 pub use channels::ChannelMetrics;
 pub use commands::CommandMetrics;
+pub use deliveries::DeliveryMetrics;
+pub use dispatch::DispatchMetrics;
 pub use each::{Each, Label};
 pub use http::{HttpMetrics, Routes};
 pub use live::{ConnectionKind, LiveMetrics, Open};
@@ -42,6 +46,7 @@ pub struct Metrics {
     pub auth: AuthMetrics,
     pub channels: ChannelMetrics,
     pub commands: CommandMetrics,
+    pub dispatch: DispatchMetrics,
     pub http: HttpMetrics,
     pub log: LogMetrics,
     pub live: Arc<LiveMetrics>,
@@ -59,6 +64,7 @@ impl Default for Metrics {
             auth: AuthMetrics::new(&registry),
             channels: ChannelMetrics::new(&registry),
             commands: CommandMetrics::new(&registry),
+            dispatch: DispatchMetrics::new(&registry),
             http: HttpMetrics::new(&registry),
             log: LogMetrics::new(&registry),
             live: Arc::new(LiveMetrics::new(&registry)),

@@ -17,6 +17,8 @@ pub enum Reading {
     /// The standing of a read model.
     Model(Name),
     TimersDue,
+    DeliveriesDue,
+    Broadcasts,
 }
 
 impl Reading {
@@ -26,6 +28,8 @@ impl Reading {
             Self::Jwks => "jwks",
             Self::Model(name) => name.value(),
             Self::TimersDue => "timers_due",
+            Self::DeliveriesDue => "deliveries_due",
+            Self::Broadcasts => "broadcasts",
         }
     }
 }

@@ -12,7 +12,9 @@ use prometheus::core::{AtomicF64, GenericGauge};
 use prometheus::{GaugeVec, IntGauge, Opts, Registry};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Executor, PgConnection, PgPool};
+use tidings_projections::delivery::waiting;
 use tidings_projections::log::Watermark;
+use tidings_projections::subscribers::count_running;
 use tidings_projections::timers::count_due;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -34,6 +36,8 @@ const FIGURE_TIMEOUT: (&str, &str) = ("statement_timeout", "2s");
 const FIGURES_PATIENCE: Duration = Duration::from_secs(9);
 /// Timers that are due are counted up to here.
 const DUE_MAX: i64 = 100_000;
+/// The same of deliveries, in each lane, and of broadcasts.
+const WAITING_MAX: i64 = 10_000;
 
 impl Label for Name {
     const NAME: &'static str = "model";
@@ -119,6 +123,8 @@ struct Inner {
     feed: IntGauge,
     feed_lag: IntGauge,
     due_read: LastRead,
+    waiting_read: LastRead,
+    running_read: LastRead,
     staleness: Staleness,
 }
 
@@ -147,9 +153,14 @@ impl Vitals {
             plain("tidings_database_connections_max", "Size of the pool of connections to Postgres.");
         pool_max.set(watch.pool.options().get_max_connections().into());
         let (models, due_read) = (models(registry), LastRead::default());
+        let (waiting_read, running_read) = (LastRead::default(), LastRead::default());
         let of_models =
             Name::ALL.iter().map(|name| (Reading::Model(*name), models.of(*name).last_read.clone()));
-        let figures = of_models.chain([(Reading::TimersDue, due_read.clone())]);
+        let figures = of_models.chain([
+            (Reading::TimersDue, due_read.clone()),
+            (Reading::DeliveriesDue, waiting_read.clone()),
+            (Reading::Broadcasts, running_read.clone()),
+        ]);
         let staleness = Staleness::new(registry, figures.chain(watch.readings.iter().cloned()));
         let inner = Inner {
             ready: plain("tidings_ready", "1 while the node asks for traffic, as /health/ready says."),
@@ -170,6 +181,8 @@ impl Vitals {
             feed: plain("tidings_feed_position", "Up to where this node's connections were told."),
             feed_lag: plain("tidings_feed_lag_events", "Events in the inbox that they were not told yet."),
             due_read,
+            waiting_read,
+            running_read,
             staleness,
             watch,
             metrics,
@@ -288,9 +301,19 @@ impl Inner {
             }
         }
         let began = Instant::now();
-        if let Ok(due) = count_due(connection, DUE_MAX).await {
+        if let Ok(due) = count_due(&mut *connection, DUE_MAX).await {
             self.metrics.timers.due.set(due);
             self.due_read.set(began);
+        }
+        let began = Instant::now();
+        if let Ok(waiting) = waiting(&mut *connection, WAITING_MAX).await {
+            self.metrics.dispatch.show(&waiting);
+            self.waiting_read.set(began);
+        }
+        let began = Instant::now();
+        if let Ok(running) = count_running(connection, WAITING_MAX).await {
+            self.metrics.dispatch.broadcasts_running.set(running);
+            self.running_read.set(began);
         }
     }
 }

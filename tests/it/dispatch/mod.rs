@@ -20,7 +20,7 @@ pub async fn service() -> Service {
     service_with(&[]).await
 }
 
-async fn service_with(settings: &[(&str, &str)]) -> Service {
+pub async fn service_with(settings: &[(&str, &str)]) -> Service {
     let service = Service::start_with(&[settings, &[NEAR]].concat()).await;
     let webhook = json!({
         "providers": [{"name": "main", "webhook": {"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}],
