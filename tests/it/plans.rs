@@ -97,10 +97,8 @@ async fn a_plan_goes_from_step_to_step_until_the_user_has_read_it() {
     let events = events(&service, &id, 3).await;
     assert_eq!(events[1]["type"], "delivery.fallback_activated");
     let data = &events[1]["data"];
-    assert_eq!(
-        (&data["from"], &data["channel"], &data["due_at"]),
-        (&"in_app".into(), &"email".into(), &due_at)
-    );
+    assert_eq!((&data["from"], &data["channel"]), (&"in_app".into(), &"email".into()));
+    assert_eq!(instant(&data["due_at"]), instant(&due_at), "the log writes no trailing zeros");
     assert_eq!((&events[2]["type"], &events[2]["data"]["attempt"]), (&"delivery.deferred".into(), &1.into()));
     let row =
         |status: &str, skipped: Option<&str>, work| (status.to_owned(), skipped.map(str::to_owned), work);
