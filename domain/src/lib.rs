@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod broadcast;
 pub mod decode;
+pub mod digest;
 pub mod identity;
 pub mod notification;
 pub mod recipient;

@@ -27,6 +27,7 @@ pub struct DeliveryOverview<'a> {
 pub struct Overview {
     pub id: NotificationId,
     pub user: UserId,
+    /// With what a digest says in the end.
     pub created: Created,
     pub created_at: OffsetDateTime,
     pub seen_at: Option<OffsetDateTime>,
@@ -37,6 +38,8 @@ pub struct Overview {
     /// What providers call what they took over.
     provider_refs: HashMap<Channel, String>,
     pub state: Notification,
+    /// What a digest holds.
+    pub collected: Option<u32>,
     /// The last event.
     pub position: i64,
 }
@@ -57,6 +60,7 @@ impl Overview {
             failures: HashMap::new(),
             provider_refs: HashMap::new(),
             state: Notification::default(),
+            collected: None,
             position: first.position,
         };
         overview.state.evolve(&Event::Created(created.clone()));
@@ -73,6 +77,10 @@ impl Overview {
             Event::Unread {} => self.read_at = None,
             Event::Archived {} => self.archived_at = now,
             Event::Unarchived {} => self.archived_at = None,
+            Event::Collected(item) => self.collected = Some(item.number),
+            Event::Digested(digested) => {
+                (self.created.content, self.created.data) = (digested.content.clone(), digested.data.clone());
+            }
             Event::DeliveryFailed { channel, error, .. } => {
                 self.failures.insert(*channel, error.clone());
             }

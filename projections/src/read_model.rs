@@ -48,6 +48,8 @@ pub enum FoldError {
     NoItem { position: i64, event: String },
     #[error("position {position}: {event} names no recipient")]
     NoRecipient { position: i64, event: String },
+    #[error("position {position}: what the item says is not what was written of it")]
+    Damaged { position: i64 },
 }
 
 impl FoldError {

@@ -21,7 +21,8 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Recipient, Unreadable> {
             | Fact::Source(..)
             | Fact::Hook(..)
             | Fact::Admission(..)
-            | Fact::Schedule(..) => {}
+            | Fact::Schedule(..)
+            | Fact::Digest(..) => {}
         }
     }
     Ok(recipient)

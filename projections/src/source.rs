@@ -21,7 +21,8 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Source, Unreadable> {
             | Fact::Broadcast(..)
             | Fact::Hook(..)
             | Fact::Admission(..)
-            | Fact::Schedule(..) => {}
+            | Fact::Schedule(..)
+            | Fact::Digest(..) => {}
         }
     }
     Ok(source)

@@ -21,7 +21,8 @@ pub fn fold(events: &[Arc<Recorded>]) -> Result<Option<Template>, Unreadable> {
             | Fact::Source(..)
             | Fact::Hook(..)
             | Fact::Admission(..)
-            | Fact::Schedule(..) => {}
+            | Fact::Schedule(..)
+            | Fact::Digest(..) => {}
         }
     }
     Ok((!template.versions.is_empty()).then_some(template))

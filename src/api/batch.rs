@@ -48,6 +48,8 @@ struct Unparsed {
 struct BatchResult {
     status: u16,
     id: Option<String>,
+    /// `true` where the id is that of a digest, and the notification an item of it.
+    collected: Option<bool>,
     cursor: Option<String>,
     problem: Option<ProblemBody>,
 }
@@ -143,12 +145,14 @@ fn result(reads: &Reads, outcome: Result<Done, Problem>) -> BatchResult {
         Ok(done) => BatchResult {
             status: 201,
             id: Some(done.id.to_string()),
+            collected: done.collected.then_some(true),
             cursor: Some(reads.cursor(done.position)),
             problem: None,
         },
         Err(problem) => BatchResult {
             status: problem.status().as_u16(),
             id: None,
+            collected: None,
             cursor: None,
             problem: Some(problem.body()),
         },

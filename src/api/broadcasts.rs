@@ -144,7 +144,7 @@ impl Broadcasts {
             Err(problem) => return Err(problem),
         };
         let cursor = reads.cursor(requested.position);
-        let receipt = Receipt { id: requested.id.to_string(), cursor: cursor.clone() };
+        let receipt = Receipt { id: requested.id.to_string(), collected: None, cursor: cursor.clone() };
         Ok(CreatedResponse::Created(Json(receipt), cursor, requested.replayed.then_some(true)))
     }
 

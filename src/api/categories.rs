@@ -12,8 +12,10 @@ use tidings_domain::notification;
 use tidings_domain::settings::{self, Action, CategorySettings, Throttle};
 
 use super::Tag;
+use super::backend::Backend;
 use super::body::{Body, CommandBody};
 use super::credentials::{Admin, Caller, Service};
+use super::digests::{self, PutDigest, ShownDigest};
 use super::duration;
 use super::plan::{PlanChoice, PlannedStep};
 use super::problem::{Kind, Problem};
@@ -40,6 +42,7 @@ struct PutCategory {
     #[oai(validator(min_length = 1, max_length = 64))]
     plan_name: Option<String>,
     throttle: Option<PutThrottle>,
+    digest: Option<PutDigest>,
 }
 
 /// How many of them a user gets: the rest is recorded and skipped as `throttled`, on every channel.
@@ -72,6 +75,7 @@ struct Shown {
     plan: Option<Vec<PlannedStep>>,
     plan_name: Option<String>,
     throttle: Option<ShownThrottle>,
+    digest: Option<ShownDigest>,
 }
 
 /// The categories that a tenant has said something of.
@@ -135,6 +139,13 @@ impl Categories {
         let category = parse(category.0)?;
         let settings = command.body.parse::<PutCategory>()?.into_domain()?;
         let shown = Shown::of(&category, &settings);
+        let Backend { commands, reads, .. } = &*command.backend;
+        let within = (&reads.directory, command.principal().tenant());
+        if let Err(problem) = digests::check(settings.digest.as_ref(), within).await {
+            // It may have been done before the template changed.
+            let earlier = commands.earlier_change(&command.context(&key)).await?.ok_or(problem)?;
+            return Ok(CategoryResponse::Kept(Json(shown), reads.cursor(earlier.position), Some(true)));
+        }
         let action = Action::ChangeCategory { category, settings: Box::new(settings) };
         let (cursor, replayed) = command.set(&key, action).await?;
         Ok(CategoryResponse::Kept(Json(shown), cursor, replayed))
@@ -209,6 +220,7 @@ impl PutCategory {
             channels: switches("/channels", self.channels.unwrap_or_default())?,
             plan: PlanChoice { steps: self.plan, name: self.plan_name }.into_domain()?,
             throttle: self.throttle.map(PutThrottle::into_domain).transpose()?,
+            digest: self.digest.map(PutDigest::into_domain).transpose()?,
         })
     }
 }
@@ -242,6 +254,7 @@ impl Shown {
                 max,
                 window: duration::format(Duration::from_secs(window_s.into())),
             }),
+            digest: settings.digest.as_ref().map(ShownDigest::of),
         }
     }
 }

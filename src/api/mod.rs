@@ -13,6 +13,7 @@ mod closed;
 mod content;
 mod credentials;
 mod deliveries;
+mod digests;
 mod document;
 mod duration;
 mod events;

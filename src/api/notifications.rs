@@ -110,7 +110,8 @@ struct SnoozeNotification {
 impl Notifications {
     /// Create a notification
     ///
-    /// The answer comes when the notification is durable.
+    /// The answer comes when the notification is durable. Where its category collects, the id is that of a digest, and
+    /// `collected` is `true`.
     #[oai(path = "/notifications", method = "post", operation_id = "createNotification")]
     async fn create(
         &self,
@@ -366,6 +367,7 @@ impl ReportDelivery {
 
 fn receipt(reads: &Reads, done: Done) -> (Json<Receipt>, String, Option<bool>) {
     let cursor = reads.cursor(done.position);
-    let receipt = Receipt { id: done.id.to_string(), cursor: cursor.clone() };
+    let collected = done.collected.then_some(true);
+    let receipt = Receipt { id: done.id.to_string(), collected, cursor: cursor.clone() };
     (Json(receipt), cursor, done.replayed.then_some(true))
 }

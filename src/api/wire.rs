@@ -225,9 +225,12 @@ pub fn parse_instant(pointer: &str, text: &str) -> Result<OffsetDateTime, Proble
 
 /// A command was done: everything it did is at or before `cursor`.
 #[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 pub struct Receipt {
     /// The notification.
     pub id: String,
+    /// `true` where that is a digest, and what was asked for is an item of it.
+    pub collected: Option<bool>,
     pub cursor: String,
 }
 
@@ -320,6 +323,8 @@ pub struct Notification {
     read_at: Option<String>,
     archived_at: Option<String>,
     snoozed_until: Option<String>,
+    /// How many items a digest has collected.
+    collected: Option<u32>,
     /// Step by step, as the plan has it.
     deliveries: Vec<Delivery>,
     /// Its last event.
@@ -389,6 +394,7 @@ impl Notification {
             read_at: overview.read_at.map(rfc3339),
             archived_at: overview.archived_at.map(rfc3339),
             snoozed_until: overview.state.snoozed_until.map(rfc3339),
+            collected: overview.collected,
             deliveries: overview.deliveries().map(Delivery::new).collect(),
             cursor: cursor.to_string(),
         }

@@ -1,5 +1,5 @@
-//! Notifications of a category of which a recipient gets only so many: made one after the other per recipient on this node, each
-//! in one job with what was granted to it.
+//! Notifications of a category of which a recipient gets only so many, or that are collected: made one after the other per
+//! recipient on this node, each in one job with what was granted to it.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,8 @@ use tidings_domain::admission::AdmissionId;
 use tidings_domain::notification::Action;
 use tokio::time::Instant;
 
-use super::many::{Answers, Ran, is_create, record};
+use super::idempotency::COLLECTED;
+use super::many::{Answers, Beginning, Ran, is_create, record};
 use super::{CONFLICT_PAUSE, CommandError, Commands, Context, Done, Item, describe};
 use crate::admissions::Admissions;
 use crate::clock;
@@ -21,7 +22,7 @@ impl Commands {
         Admissions::new(&self.pool, &self.reader, &self.directory)
     }
 
-    /// What it counts for, where its category has a bound.
+    /// What it counts for, where its category has a bound or is collected.
     pub(super) async fn bound(
         &self,
         context: &Context,
@@ -29,10 +30,11 @@ impl Commands {
     ) -> Result<Option<AdmissionId>, CommandError> {
         let Action::Create(create) = action else { return Ok(None) };
         let tenant = context.principal.tenant();
-        let throttle = self.directory.throttle(tenant, create.category.as_ref()).await?;
-        let category = create.category.clone().filter(|_| throttle.is_some());
+        if !self.directory.is_bound(tenant, create).await? {
+            return Ok(None);
+        }
         let id = |category| AdmissionId { tenant: tenant.clone(), category, user: create.user.clone() };
-        Ok(category.map(id))
+        Ok(create.category.clone().map(id))
     }
 
     pub(super) async fn create_bounded(
@@ -47,14 +49,15 @@ impl Commands {
         let _turn = turn.map_err(|_| CommandError::Append(AppendError::Expired))?;
         while Instant::now() < deadline {
             let deciding = tokio::time::timeout_at(deadline, self.deciding(context, item, deadline)).await;
-            let (job, mut append) = deciding.unwrap_or(Err(CommandError::Append(AppendError::Expired)))?;
+            let (job, done, mut append) =
+                deciding.unwrap_or(Err(CommandError::Append(AppendError::Expired)))?;
             let appended = self.log.append(job, lane).await;
             if let Some(append) = &mut append {
                 describe(append, Some(&appended));
             }
             match appended {
                 Ok(Appended::Stored { position }) => {
-                    return Ok(Done { id: item.id, position, replayed: false });
+                    return Ok(Done { position, ..done });
                 }
                 Ok(Appended::Replayed(answer)) => return context.replayed(&answer),
                 Err(AppendError::Conflict) => tokio::time::sleep(CONFLICT_PAUSE).await,
@@ -69,15 +72,20 @@ impl Commands {
         context: &Context,
         item: &Item,
         deadline: Instant,
-    ) -> Result<(Job, Option<Span>), CommandError> {
+    ) -> Result<(Job, Done, Option<Span>), CommandError> {
         let append = self.tracing.child(context.trace, "append");
         let (command_id, epoch) = (clock::new_uuid(), self.log.epoch());
         let metadata = json!(context.metadata(command_id, append.as_ref()));
         let mut admissions = self.admissions();
-        let mut events = self.beginning(context, item, &mut admissions, &metadata).await?;
+        let beginning = self.beginning(context, item, &mut admissions, &metadata).await?;
+        let Beginning { id, collected, mut events } = beginning;
         events.extend(admissions.into_events(&metadata).await?);
-        let record = record(context, item, true);
-        Ok((Job { command_id, epoch, events, record, deadline }, append))
+        let mut record = record(context, &Item { id, ..item.clone() }, true);
+        if let Some(record) = record.as_mut().filter(|_| collected) {
+            record.result[COLLECTED] = true.into();
+        }
+        let done = Done { collected, ..Done::stored(id, 0) };
+        Ok((Job { command_id, epoch, events, record, deadline }, done, append))
     }
 
     /// Makes those of many that have a bound; a recipient's one after the other, in their order.

@@ -85,6 +85,11 @@ impl Commands {
         result
     }
 
+    /// What an earlier request with the same key changed.
+    pub async fn earlier_change(&self, context: &Context) -> Result<Option<Changed>, CommandError> {
+        self.first_answer(context).await?.map(|answer| repeated(context, &answer)).transpose()
+    }
+
     /// One at a time per aggregate on this node.
     pub(super) async fn change<A: Aggregate<Command: Clone>>(
         &self,
@@ -94,12 +99,8 @@ impl Commands {
         command: &A::Command,
         refused: fn(A::Error) -> CommandError,
     ) -> Result<Changed, CommandError> {
-        let repeated = |answer: Answer| {
-            context.check(&answer)?;
-            Ok(Changed { position: answer.position, replayed: true })
-        };
-        if let Some(answer) = self.first_answer(context).await? {
-            return repeated(answer);
+        if let Some(earlier) = self.earlier_change(context).await? {
+            return Ok(earlier);
         }
         let deadline = Instant::now() + DEADLINE;
         let turn = tokio::time::timeout_at(deadline, self.locks.lock(id)).await;
@@ -111,10 +112,15 @@ impl Commands {
                     self.directory.forget(&id.to_string());
                     return Ok(Changed { position, replayed: false });
                 }
-                Execution::Replayed(answer) => return repeated(answer),
+                Execution::Replayed(answer) => return repeated(context, &answer),
                 Execution::Conflict => tokio::time::sleep(CONFLICT_PAUSE).await,
             }
         }
         Err(CommandError::Conflict)
     }
+}
+
+pub(super) fn repeated(context: &Context, answer: &Answer) -> Result<Changed, CommandError> {
+    context.check(answer)?;
+    Ok(Changed { position: answer.position, replayed: true })
 }

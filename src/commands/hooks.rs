@@ -24,6 +24,7 @@ pub enum Verdict {
 /// What a hook led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hooked {
+    /// One for each that was asked for: its own, or the digest it is an item of.
     pub notifications: Vec<NotificationId>,
     /// Everything it did is at or before this position.
     pub position: i64,
@@ -51,13 +52,12 @@ impl Commands {
             part: 0,
         };
         let items: Vec<Item> = creates.iter().map(item).collect();
-        let notifications: Vec<NotificationId> = items.iter().map(|item| item.id).collect();
         let (tenant, name) = (source.tenant.clone(), source.name.clone());
         let delivery_id = delivery_id.to_owned();
         let hook = match verdict {
+            // Which ones they are is known when they are made.
             Verdict::Accepted(_) => {
-                let notifications = notifications.clone();
-                Hook::Accepted { tenant, source: name, delivery_id, notifications }
+                Hook::Accepted { tenant, source: name, delivery_id, notifications: Vec::new() }
             }
             Verdict::Ignored => Hook::Ignored { tenant, source: name, delivery_id },
             Verdict::Failed(reason) => Hook::Failed { tenant, source: name, delivery_id, reason },
@@ -67,14 +67,13 @@ impl Commands {
         for item in &items {
             self.metrics.count(&item.action, result.as_ref().map(|hooked| hooked.replayed));
         }
-        result.map(|hooked| if hooked.replayed { hooked } else { Hooked { notifications, ..hooked } })
+        result
     }
 
-    /// The ids of notifications are the caller's to add, unless it came before.
     async fn append_hook(
         &self,
         context: &Context,
-        (id, hook): (HookId, Hook),
+        (id, mut hook): (HookId, Hook),
         items: &[Item],
     ) -> Result<Hooked, CommandError> {
         let deadline = Instant::now() + DEADLINE;
@@ -82,20 +81,25 @@ impl Commands {
         while Instant::now() < deadline {
             let (command_id, epoch) = (clock::new_uuid(), self.log.epoch());
             let metadata = json!(context.metadata(command_id, None));
-            let mut events = Vec::with_capacity(items.len() + 1);
+            let (mut events, mut ids) =
+                (Vec::with_capacity(items.len() + 1), Vec::with_capacity(items.len()));
             let mut admissions = self.admissions();
             for item in items {
-                events.extend(self.beginning(context, item, &mut admissions, &metadata).await?);
+                let beginning = self.beginning(context, item, &mut admissions, &metadata).await?;
+                events.extend(beginning.events);
+                ids.push(beginning.id);
             }
             events.extend(admissions.into_events(&metadata).await?);
+            if let Hook::Accepted { notifications, .. } = &mut hook {
+                notifications.clone_from(&ids);
+            }
             events.push(self.hook_event(&id, &hook, &metadata).await?);
-            let ids: Vec<NotificationId> = items.iter().map(|item| item.id).collect();
             // What came to nothing may come again.
             let key = context.idempotency.as_ref().filter(|_| !items.is_empty());
             let record = key.map(|key| key.record(&context.principal, 0, 201, json!({ "ids": ids })));
             match self.log.append(Job { command_id, epoch, events, record, deadline }, lane).await {
                 Ok(Appended::Stored { position }) => {
-                    return Ok(Hooked { notifications: Vec::new(), position, replayed: false });
+                    return Ok(Hooked { notifications: ids, position, replayed: false });
                 }
                 Ok(Appended::Replayed(answer)) => return repeated(context, &answer),
                 // Somebody else was let in meanwhile, or a new epoch began.

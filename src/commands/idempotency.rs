@@ -11,6 +11,9 @@ use super::{CommandError, Commands, Context, DEADLINE, Done};
 use crate::auth::Principal;
 use crate::log::{Answer, Record};
 
+/// The member of a stored answer that says that a digest took up what was asked for.
+pub(super) const COLLECTED: &str = "collected";
+
 /// A key as one request presents it.
 #[derive(Clone, Debug)]
 pub struct Idempotency {
@@ -64,7 +67,8 @@ impl Context {
         self.check(answer)?;
         let id = serde_json::from_value(answer.result["id"].clone());
         let id = id.map_err(|error| CommandError::Fault(format!("a stored answer is damaged: {error}")))?;
-        Ok(Done { id, position: answer.position, replayed: true })
+        let collected = answer.result[COLLECTED].as_bool().unwrap_or_default();
+        Ok(Done { id, position: answer.position, replayed: true, collected })
     }
 }
 

@@ -9,13 +9,13 @@ use futures_util::future::{join_all, maybe_done};
 use futures_util::poll;
 use serde_json::{Value, json};
 use tidings_domain::NotificationId;
-use tidings_domain::notification::{Action, Command, Create, Notification};
+use tidings_domain::notification::{Action, Command, Notification};
 use tidings_projections::log::Fact;
 use tokio::time::Instant;
 
 use super::error::check_time;
 use super::{CONFLICT_PAUSE, CommandError, Commands, Context, DEADLINE, Done, describe};
-use crate::admissions::Admissions;
+use crate::admissions::{Admissions, Joined};
 use crate::clock;
 use crate::log::{AppendError, Appended, Job, JobEvent, Lane, Record};
 use crate::telemetry::traces::Span;
@@ -58,6 +58,14 @@ struct Prepared {
 pub(super) struct Ran {
     pub done: Done,
     pub changed: bool,
+}
+
+/// What became of a notification that was asked for.
+pub(super) struct Beginning {
+    /// Its own id, or that of the digest it is an item of.
+    pub id: NotificationId,
+    pub collected: bool,
+    pub events: Vec<JobEvent>,
 }
 
 /// By part.
@@ -235,9 +243,7 @@ impl Commands {
         (appended, changed): (Appended, bool),
     ) -> Result<Ran, CommandError> {
         match appended {
-            Appended::Stored { position } => {
-                Ok(Ran { done: Done { id: item.id, position, replayed: false }, changed })
-            }
+            Appended::Stored { position } => Ok(Ran { done: Done::stored(item.id, position), changed }),
             Appended::Replayed(answer) => Ok(Ran { done: context.replayed(&answer)?, changed: false }),
         }
     }
@@ -265,17 +271,25 @@ impl Commands {
         item: &Item,
         admissions: &mut Admissions<'_>,
         metadata: &Value,
-    ) -> Result<Vec<JobEvent>, CommandError> {
+    ) -> Result<Beginning, CommandError> {
         check_time(&item.action, clock::now())?;
-        let (unborn, mut action) = (Loaded::default(), item.action.clone());
+        let (unborn, mut action, mut opens) = (Loaded::default(), item.action.clone(), false);
         if let Action::Create(create) = &mut action {
-            let Create { user, category, plan, .. } = &mut **create;
-            let whose = (context.principal.tenant(), &*user);
-            admissions.admit(whose, category.as_ref(), item.id, plan).await?;
+            let tenant = context.principal.tenant();
+            if let Some(Joined { digest, sequence, event }) =
+                admissions.admit(tenant, item.id, create).await?
+            {
+                let item = Item { id: digest, ..item.clone() };
+                let loaded = Loaded { sequence: sequence - 1, ..Loaded::default() };
+                let events = self.seal(context, &item, &loaded, &[event], metadata).await?;
+                return Ok(Beginning { id: digest, collected: true, events });
+            }
+            opens = create.opening.is_some();
         }
         let command = Command { issuer: context.principal.issuer(), action };
         let events = unborn.state.decide(&command).map_err(CommandError::Refused)?;
-        self.seal(context, item, &unborn, &events, metadata).await
+        let events = self.seal(context, item, &unborn, &events, metadata).await?;
+        Ok(Beginning { id: item.id, collected: opens, events })
     }
 
     async fn seal(

@@ -95,6 +95,14 @@ pub struct Done {
     pub position: i64,
     /// Answered from the record of an earlier request with the same idempotency key.
     pub replayed: bool,
+    /// The notification is a digest, and what was asked for is an item of it.
+    pub collected: bool,
+}
+
+impl Done {
+    fn stored(id: NotificationId, position: i64) -> Self {
+        Self { id, position, replayed: false, collected: false }
+    }
 }
 
 /// The framework, over the one log.
@@ -191,7 +199,7 @@ impl Commands {
         self.ask(context, create).await?;
         while Instant::now() < deadline {
             match self.execute(context, id, create.clone(), true, 201, deadline).await? {
-                Execution::Stored { position } => return Ok(Done { id, position, replayed: false }),
+                Execution::Stored { position } => return Ok(Done::stored(id, position)),
                 Execution::Replayed(answer) => return context.replayed(&answer),
                 // Nobody else knows the id: a new epoch began meanwhile.
                 Execution::Conflict => tokio::time::sleep(CONFLICT_PAUSE).await,
@@ -234,7 +242,7 @@ impl Commands {
         let _turn = turn.map_err(|_| CommandError::Append(AppendError::Expired))?;
         while Instant::now() < deadline {
             match self.execute(context, id, action.clone(), false, 200, deadline).await? {
-                Execution::Stored { position } => return Ok(Done { id, position, replayed: false }),
+                Execution::Stored { position } => return Ok(Done::stored(id, position)),
                 Execution::Replayed(answer) => return context.replayed(&answer),
                 Execution::Conflict => tokio::time::sleep(CONFLICT_PAUSE).await,
             }

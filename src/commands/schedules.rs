@@ -16,10 +16,12 @@ use tidings_projections::schedule::Overview;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use super::changes::repeated;
+use super::many::Beginning;
 use super::{CONFLICT_PAUSE, Changed, CommandError, Commands, Context, DEADLINE, Item};
 use crate::clock;
 use crate::cron::Ticks;
-use crate::log::{Answer, AppendError, Appended, Job, JobEvent, Lane};
+use crate::log::{AppendError, Appended, Job, JobEvent, Lane};
 
 /// What a tick asks for.
 pub enum Asked {
@@ -60,11 +62,6 @@ impl Commands {
     /// Nothing more is made of it.
     pub async fn delete_schedule(&self, context: &Context, id: &ScheduleId) -> Result<Changed, CommandError> {
         self.say_of_schedule(context, id, |_| Action::Delete).await
-    }
-
-    /// What an earlier request with the same key was answered, for one that would be refused now.
-    pub async fn earlier_change(&self, context: &Context) -> Result<Option<Changed>, CommandError> {
-        self.first_answer(context).await?.map(|answer| repeated(context, &answer)).transpose()
     }
 
     async fn say_of_schedule(
@@ -195,7 +192,9 @@ impl Commands {
                 let id = NotificationId::new(clock::new_uuid());
                 let item = Item { id, action: notification::Action::Create(create), part: 0 };
                 let mut admissions = self.admissions();
-                let mut events = self.beginning(context, &item, &mut admissions, metadata).await?;
+                // Where its category is collected, that is a digest's.
+                let beginning = self.beginning(context, &item, &mut admissions, metadata).await?;
+                let Beginning { id, mut events, .. } = beginning;
                 events.extend(admissions.into_events(metadata).await?);
                 Ok((Created::Notification(id), events))
             }
@@ -250,11 +249,6 @@ impl Commands {
         let tenant = id.tenant.as_str();
         Ok(Some(JobEvent::prepare(self.reader.codec(), &serialized, fact, tenant, None).await?))
     }
-}
-
-fn repeated(context: &Context, answer: &Answer) -> Result<Changed, CommandError> {
-    context.check(answer)?;
-    Ok(Changed { position: answer.position, replayed: true })
 }
 
 fn failed(at: OffsetDateTime, missed: u32, refusal: &impl std::fmt::Display) -> Outcome {

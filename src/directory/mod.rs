@@ -5,12 +5,14 @@
 //! forgotten by the command that makes it, one made elsewhere by the feed, which sees every event. So what is remembered
 //! is as old as the feed at most. A version of a template never changes, and stays.
 
+mod digests;
 mod shelf;
 mod source;
 mod template;
 mod wishes;
 mod words;
 
+pub use digests::Misfit;
 pub use source::KnownSource;
 pub use template::Standing;
 pub use words::Reading;

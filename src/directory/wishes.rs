@@ -1,9 +1,9 @@
 //! Whether recipients want what would be put into their inbox: their own word, else what their tenant says of the category.
 
 use cqrs_es::Aggregate;
-use tidings_domain::notification::{Category, Channel, Plan, SkipReason};
+use tidings_domain::notification::{Category, Channel, Create, Plan, SkipReason};
 use tidings_domain::recipient::{Preferences, Recipient};
-use tidings_domain::settings::Throttle;
+use tidings_domain::settings::CategorySettings;
 use tidings_domain::{Tenant, UserId};
 use tidings_projections::log::{Outage, ReadError};
 
@@ -37,15 +37,14 @@ impl Directory {
         Ok(())
     }
 
-    /// How many of a category a recipient gets, where the tenant says so.
-    pub async fn throttle(
-        &self,
-        tenant: &Tenant,
-        category: Option<&Category>,
-    ) -> Result<Option<Throttle>, ReadError> {
-        let Some(category) = category else { return Ok(None) };
+    /// Whether what is decided of a creation depends on those before it.
+    pub async fn is_bound(&self, tenant: &Tenant, create: &Create) -> Result<bool, ReadError> {
+        let Some(category) = &create.category else { return Ok(false) };
         let settings = self.settings(tenant).await?;
-        Ok(settings.categories.get(category).and_then(|settings| settings.throttle))
+        let bounds = |category: &CategorySettings| {
+            category.throttle.is_some() || category.digest.as_ref().is_some_and(|it| it.collects(create))
+        };
+        Ok(settings.categories.get(category).is_some_and(bounds))
     }
 
     /// Whether any recipient of the tenant was ever described.

@@ -8,16 +8,16 @@ use cqrs_es::{Aggregate, DomainEvent};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
-use tidings_domain::broadcast::{self, Action, Broadcast, Chunk, Created, Message};
-use tidings_domain::notification::{self, Create, Notification, Plan};
-use tidings_domain::{BroadcastId, Issuer, NotificationId, RecipientId, UserId};
+use tidings_domain::broadcast::{self, Action, Broadcast, Chunk, Created};
+use tidings_domain::notification::{self, Create, Notification};
+use tidings_domain::{BroadcastId, Issuer, NotificationId, RecipientId, Tenant, UserId};
 use tidings_projections::broadcast::Overview;
 use tidings_projections::log::{Fact, Reader, RecipientKey};
 use tokio::time::Instant;
 
 use super::Workshop;
 use super::run::FanOutError;
-use crate::admissions::Admissions;
+use crate::admissions::{Admissions, Joined};
 use crate::clock;
 use crate::directory::Directory;
 use crate::log::{Job, JobEvent};
@@ -73,11 +73,10 @@ impl Chain {
         let metadata = Value::Object(metadata);
         let tenant = self.created.tenant.clone();
         let (recipients, granted) = self.addressed(users, &metadata).await?;
-        let (created, of_recipients) =
-            (self.created.clone(), to_raw_value(&metadata).expect("a JSON value always serialises"));
+        let (whose, of_recipients) =
+            (tenant.clone(), to_raw_value(&metadata).expect("a JSON value always serialises"));
         // Sealing is work for the processor, a few milliseconds of it.
-        let sealing =
-            tokio::task::spawn_blocking(move || notifications(&created, recipients, &of_recipients));
+        let sealing = tokio::task::spawn_blocking(move || notifications(&whose, recipients, &of_recipients));
         let mut events = sealing.await??;
         events.extend(granted);
 
@@ -108,20 +107,26 @@ impl Chain {
         users: Vec<UserId>,
         metadata: &Value,
     ) -> Result<(Vec<Addressed>, Vec<JobEvent>), FanOutError> {
-        let Created { tenant, message: Message { plan, category, .. }, .. } = &*self.created;
+        let Created { tenant, message, .. } = &*self.created;
         let names: Vec<&str> = users.iter().map(UserId::as_str).collect();
         let keys = self.reader.codec().keys().of_recipients(tenant.as_str(), &names).await?;
-        if plan.is_in_inbox() && self.directory.describes_anybody(tenant).await? {
+        if message.plan.is_in_inbox() && self.directory.describes_anybody(tenant).await? {
             let ids = users.iter().map(|user| RecipientId { tenant: tenant.clone(), user: user.clone() });
             self.directory.meet(ids).await?;
         }
+        let now = clock::now();
+        let creates = users.into_iter().map(|user| message.clone().to(user, now));
+        let creates: Vec<Create> = creates.collect::<Option<_>>().ok_or(FanOutError::Forgotten)?;
         let mut admissions = Admissions::new(&self.pool, &self.reader, &self.directory);
-        admissions.meet(tenant, category.as_ref(), &users).await?;
-        let mut addressed = Vec::with_capacity(users.len());
-        for (user, key) in users.into_iter().zip(keys) {
-            let (id, mut plan) = (NotificationId::new(clock::new_uuid()), plan.clone());
-            admissions.admit((tenant, &user), category.as_ref(), id, &mut plan).await?;
-            addressed.push(Addressed { id, user, key, plan });
+        admissions.meet(tenant, &creates).await?;
+        let mut addressed = Vec::with_capacity(creates.len());
+        for (mut create, key) in creates.into_iter().zip(keys) {
+            let (id, user) = (NotificationId::new(clock::new_uuid()), create.user.clone());
+            let told = match admissions.admit(tenant, id, &mut create).await? {
+                Some(joined) => Told::Joined(joined),
+                None => Told::Made(id, Box::new(create)),
+            };
+            addressed.push(Addressed { user, key, told });
         }
         Ok((addressed, admissions.into_events(metadata).await?))
     }
@@ -129,42 +134,47 @@ impl Chain {
 
 /// Somebody who is to be told.
 struct Addressed {
-    id: NotificationId,
     user: UserId,
     key: Arc<RecipientKey>,
-    /// How, with what was not wanted left out.
-    plan: Plan,
+    told: Told,
 }
 
-/// One for each recipient, decided and sealed.
+enum Told {
+    /// With what was not wanted left out.
+    Made(NotificationId, Box<Create>),
+    Joined(Joined),
+}
+
+/// What each recipient is told, decided and sealed.
 fn notifications(
-    created: &Created,
+    tenant: &Tenant,
     recipients: Vec<Addressed>,
     metadata: &RawValue,
 ) -> Result<Vec<JobEvent>, FanOutError> {
-    let now = clock::now();
-    let issuer = Issuer { tenant: created.tenant.clone(), user: None };
+    let issuer = Issuer { tenant: tenant.clone(), user: None };
     let unborn = Notification::default();
     let mut sealed = Vec::with_capacity(recipients.len() + 2);
-    for Addressed { id, user, key, plan } in recipients {
-        let create = created.message.clone().to(user.clone(), now).ok_or(FanOutError::Forgotten)?;
-        let create = Create { plan, ..create };
-        let action = notification::Action::Create(Box::new(create));
-        for (sequence, event) in
-            (1..).zip(unborn.decide(&notification::Command { issuer: issuer.clone(), action })?)
-        {
+    for Addressed { user, key, told } in recipients {
+        let (id, first, events) = match told {
+            Told::Made(id, create) => {
+                let action = notification::Action::Create(create);
+                (id, 1, unborn.decide(&notification::Command { issuer: issuer.clone(), action })?)
+            }
+            Told::Joined(Joined { digest, sequence, event }) => (digest, sequence, vec![event]),
+        };
+        for (sequence, event) in (first..).zip(events) {
             let serialized = SerializedEvent {
                 aggregate_id: id.to_string(),
-                sequence,
+                sequence: sequence as usize,
                 aggregate_type: Notification::TYPE.into(),
                 event_type: event.event_type(),
                 event_version: event.event_version(),
                 payload: json!(event),
                 metadata: Value::Null,
             };
-            let (tenant, user) = (created.tenant.as_str(), Some(user.as_str()));
+            let whose = (tenant.as_str(), Some(user.as_str()));
             let fact = Fact::Notification(id, event);
-            sealed.push(JobEvent::seal(&key, &serialized, fact, (tenant, user), metadata));
+            sealed.push(JobEvent::seal(&key, &serialized, fact, whose, metadata));
         }
     }
     Ok(sealed)

@@ -96,6 +96,11 @@ impl Compiled {
         Ok(Self { version, default, voices, chosen: RwLock::default() })
     }
 
+    /// What was published.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
     /// The parts that are asked for, as far as the version has them. Fails for arguments that are missing, unknown or of
     /// another type.
     pub fn render(

@@ -22,6 +22,7 @@ mod commands;
 mod dashboards;
 mod deliveries;
 mod deploy;
+mod digests;
 mod directory;
 mod dispatch;
 mod document;

@@ -77,6 +77,7 @@ impl Message {
             deliver_at,
             expires_at,
             now,
+            opening: None,
         })
     }
 }

@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::{
-    Category, Channel, Content, DeferReason, Failure, FailureClass, Jitter, Plan, Priority, SkipReason, Tags,
+    Category, Channel, Content, DeferReason, Digest, Failure, FailureClass, Item, Jitter, Plan, Priority,
+    SkipReason, Tags,
 };
 use crate::{Issuer, UserId};
 
@@ -87,6 +88,16 @@ pub struct Create {
     pub expires_at: Option<OffsetDateTime>,
     /// When it is asked for; what is shown at once has its plan counted from here.
     pub now: OffsetDateTime,
+    /// It collects until its `deliver_at`.
+    pub opening: Option<Opening>,
+}
+
+/// A digest as it begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opening {
+    pub digest: Digest,
+    /// What the notification itself says, as the first of its items.
+    pub first: Item,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

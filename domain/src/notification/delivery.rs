@@ -328,7 +328,9 @@ impl Delivery {
             | Event::Unread {}
             | Event::Archived {}
             | Event::Unarchived {}
-            | Event::Snoozed { .. } => {}
+            | Event::Snoozed { .. }
+            | Event::Collected(_)
+            | Event::Digested(_) => {}
         }
     }
 

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::{Category, Channel, Content, DeferReason, Failure, Plan, Priority, SkipReason, Tags};
+use super::{
+    Category, Channel, Collected, Content, DeferReason, Digest, Digested, Failure, Plan, Priority,
+    SkipReason, Tags,
+};
 use crate::decode::{DecodeError, stored, tagged};
 use crate::{Tenant, UserId};
 
@@ -40,6 +43,12 @@ pub enum Event {
     Cancelled {},
     #[serde(rename = "notification.expired")]
     Expired {},
+    /// One more item of a digest, which waits for its release.
+    #[serde(rename = "notification.collected")]
+    Collected(Box<Collected>),
+    /// What a digest says from here on; its release follows.
+    #[serde(rename = "notification.digested")]
+    Digested(Box<Digested>),
     /// The turn of a step has come, because the one before it failed or was skipped, or by time.
     #[serde(rename = "delivery.fallback_activated")]
     DeliveryFallbackActivated {
@@ -97,7 +106,8 @@ pub enum Event {
     DeliveryRetryRequested { channel: Channel, attempt: u32 },
 }
 
-/// Everything that was decided when the notification was made; nothing of it changes afterwards.
+/// Everything that was decided when the notification was made; nothing of it changes afterwards, but for what a digest says
+/// in the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Created {
     pub tenant: Tenant,
@@ -117,6 +127,9 @@ pub struct Created {
     pub deliver_at: Option<OffsetDateTime>,
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<OffsetDateTime>,
+    /// It collects until its release, and says this of what it has collected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
 }
 
 stored! { Event {
@@ -131,6 +144,8 @@ stored! { Event {
     Self::Snoozed { .. } => "notification.snoozed" @ "1.0.0",
     Self::Cancelled {} => "notification.cancelled" @ "1.0.0",
     Self::Expired {} => "notification.expired" @ "1.0.0",
+    Self::Collected(_) => "notification.collected" @ "1.0.0",
+    Self::Digested(_) => "notification.digested" @ "1.0.0",
     Self::DeliveryFallbackActivated { .. } => "delivery.fallback_activated" @ "1.0.0",
     Self::DeliveryStarted { .. } => "delivery.started" @ "1.0.0",
     Self::DeliverySucceeded { .. } => "delivery.succeeded" @ "1.0.0",
@@ -168,7 +183,9 @@ impl Event {
             | Self::Unarchived {}
             | Self::Snoozed { .. }
             | Self::Cancelled {}
-            | Self::Expired {} => None,
+            | Self::Expired {}
+            | Self::Collected(_)
+            | Self::Digested(_) => None,
         }
     }
 }

@@ -7,15 +7,19 @@ mod command;
 mod content;
 mod delivering;
 mod delivery;
+mod digest;
 mod error;
 mod event;
 mod plan;
 mod retry;
 mod state;
 
-pub use command::{Action, Command, Create, Outcome};
+pub use command::{Action, Command, Create, Opening, Outcome};
 pub use content::{Category, Content, InvalidContent, Priority, Tag, Tags, Templated, Words};
 pub use delivery::{Channel, DeferReason, Delivery, DeliveryStatus, Failure, FailureClass, SkipReason};
+pub use digest::{
+    Collected, Digest, DigestArgument, DigestTemplate, Digested, Gathering, Item, TemplateVersion,
+};
 pub use error::Error;
 pub use event::{Created, Event};
 pub use plan::{Plan, PlanStep, Unless};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::delivering::Decision;
-use super::{Action, Command, Create, Created, Delivery, Error, Event, PlanStep};
+use super::{Action, Collected, Command, Create, Created, Delivery, Error, Event, Gathering, PlanStep};
 use crate::{Issuer, Tenant, UserId};
 
 /// Where a notification stands in its life. Time moves it only through events.
@@ -40,6 +40,8 @@ pub struct Notification {
     /// What was planned, and how that stands, step by step.
     pub plan: Vec<PlanStep>,
     pub deliveries: Vec<Delivery>,
+    /// What a digest holds until its release.
+    pub gathering: Option<Box<Gathering>>,
 }
 
 impl Notification {
@@ -81,7 +83,7 @@ impl Notification {
         if self.life != Life::Absent {
             return Err(Error::AlreadyExists);
         }
-        Ok(vec![Event::Created(Box::new(Created {
+        let created = Created {
             tenant: issuer.tenant.clone(),
             user_id: create.user.clone(),
             content: Some(create.content.clone()),
@@ -92,7 +94,11 @@ impl Notification {
             tags: create.tags.clone(),
             deliver_at: create.deliver_at,
             expires_at: create.expires_at,
-        }))])
+            digest: create.opening.as_ref().map(|opening| opening.digest.clone()),
+        };
+        let first = create.opening.as_ref().map(|opening| Collected::first(opening.first.clone()));
+        let first = first.map(|first| Event::Collected(Box::new(first)));
+        Ok([Event::Created(Box::new(created))].into_iter().chain(first).collect())
     }
 
     fn check_owner(&self, issuer: &Issuer) -> Result<(), Error> {
@@ -102,7 +108,12 @@ impl Notification {
     }
 
     fn release(&self, at: OffsetDateTime) -> Vec<Event> {
-        if self.life == (Life::Scheduled { release_at: at }) { vec![Event::Released {}] } else { vec![] }
+        if self.life != (Life::Scheduled { release_at: at }) {
+            return vec![];
+        }
+        let digested = self.gathering.as_ref().and_then(|gathering| gathering.digested());
+        let digested = digested.map(|digested| Event::Digested(Box::new(digested)));
+        digested.into_iter().chain([Event::Released {}]).collect()
     }
 
     fn wake(&self, at: OffsetDateTime) -> Vec<Event> {
@@ -153,7 +164,7 @@ impl Notification {
     pub fn evolve(&mut self, event: &Event) {
         match event {
             Event::Created(created) => *self = Self::created(created),
-            Event::Released {} => self.life = Life::Released,
+            Event::Released {} => (self.life, self.gathering) = (Life::Released, None),
             Event::Woken {} => self.snoozed_until = None,
             Event::Seen {} => self.seen = true,
             Event::Read {} => (self.seen, self.read, self.was_read) = (true, true, true),
@@ -161,9 +172,13 @@ impl Notification {
             Event::Archived {} => self.archived = true,
             Event::Unarchived {} => self.archived = false,
             Event::Snoozed { until } => self.snoozed_until = Some(*until),
-            Event::Cancelled {} => self.life = Life::Cancelled,
-            Event::Expired {} => self.life = Life::Expired,
-            Event::DeliveryFallbackActivated { .. }
+            Event::Cancelled {} => (self.life, self.gathering) = (Life::Cancelled, None),
+            Event::Expired {} => (self.life, self.gathering) = (Life::Expired, None),
+            Event::Collected(collected) => {
+                self.gathering.get_or_insert_default().add(collected);
+            }
+            Event::Digested(_)
+            | Event::DeliveryFallbackActivated { .. }
             | Event::DeliveryStarted { .. }
             | Event::DeliverySucceeded { .. }
             | Event::DeliveryFailed { .. }
@@ -187,6 +202,7 @@ impl Notification {
             expires_at: created.expires_at,
             plan: created.plan.steps().to_vec(),
             deliveries: created.plan.deliveries().collect(),
+            gathering: created.digest.clone().map(|digest| Box::new(Gathering::new(digest))),
             ..Self::default()
         }
     }

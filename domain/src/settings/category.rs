@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::notification::{Category, Channel, Plan};
 use crate::recipient::{Preferences, Switches};
 
+use super::DigestSettings;
+
 /// The name of a plan: 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`. The first is a letter or a digit,
 /// because a path that ends in `.` or `..` is another one by the time it arrives (RFC 3986, 5.2.4).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,6 +77,8 @@ pub struct CategorySettings {
     pub plan: Option<PlanChoice>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttle: Option<Throttle>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<DigestSettings>,
 }
 
 /// How many of them a recipient gets: the rest is recorded, and not delivered.

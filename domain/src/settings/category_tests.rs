@@ -8,6 +8,7 @@ use super::*;
 use crate::golden::Contract;
 use crate::notification::{PlanStep, Unless};
 use crate::recipient::Switches;
+use crate::template::TemplateKey;
 
 fn tenant() -> Tenant {
     Tenant::try_from("acme".to_owned()).unwrap()
@@ -32,7 +33,18 @@ fn everything() -> CategorySettings {
         channels: Switches::from([(Channel::InApp, true), (Channel::Email, false)]),
         plan: Some(PlanChoice::Steps(plan())),
         throttle: Some(Throttle { max: 5, window_s: 3600 }),
+        digest: None,
     }
+}
+
+fn collected() -> CategorySettings {
+    let digest = DigestSettings {
+        window_s: 600,
+        key: Some(DigestKey::try_from("data.thread_id".to_owned()).unwrap()),
+        items_max: 100,
+        template: Some(TemplateKey::new("comments-digest".into()).unwrap()),
+    };
+    CategorySettings { digest: Some(digest), ..CategorySettings::default() }
 }
 
 fn named(text: &str) -> CategorySettings {
@@ -78,6 +90,7 @@ impl Told {
 fn the_log_is_read_for_ever() {
     let expectations = BTreeMap::from([
         ("settings.category_changed@1.0.0", changed(everything())),
+        ("settings.category_changed@1.0.0-digest", changed(collected())),
         ("settings.category_changed@1.0.0-named", changed(named("insist"))),
         ("settings.category_removed@1.0.0", category_removed()),
         ("settings.plan_changed@1.0.0", plan_changed()),
@@ -158,8 +171,7 @@ fn the_recipients_word_goes_before_the_categorys_and_what_is_critical_before_bot
     let off = |critical| CategorySettings {
         critical,
         channels: Switches::from([(Channel::Email, false)]),
-        plan: None,
-        throttle: None,
+        ..CategorySettings::default()
     };
     told.change("news", off(false)).unwrap();
     told.change("alarms", off(true)).unwrap();

@@ -6,11 +6,13 @@
 
 mod category;
 mod channel;
+mod digest;
 mod event;
 mod provider;
 
 pub use category::{CategorySettings, InvalidPlanName, PlanChoice, PlanName, Throttle};
 pub use channel::{ChannelSettings, InvalidChannel, Semantics};
+pub use digest::{DigestKey, DigestSettings, InvalidDigestKey};
 pub use event::Event;
 pub use provider::{Endpoint, Provider, ProviderName, Secrets, Security, SigningSecret, Smtp};
 

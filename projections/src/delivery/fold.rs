@@ -102,7 +102,9 @@ fn alters(fact: &Event) -> bool {
         | Event::Unread {}
         | Event::Archived {}
         | Event::Unarchived {}
-        | Event::Snoozed { .. } => false,
+        | Event::Snoozed { .. }
+        | Event::Collected(_)
+        | Event::Digested(_) => false,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tidings_domain::notification::{Created, Event};
+use tidings_domain::notification::{Created, Digested, Event};
 use uuid::Uuid;
 
 use super::item::{Change, Counts, Ended, Fixed, Item, ItemState};
@@ -31,6 +31,8 @@ pub(super) struct Rows {
     pub made: HashSet<ItemKey>,
     /// Items that stood before and were changed.
     pub moved: HashSet<ItemKey>,
+    /// Those of them that say something else now.
+    pub reworded: HashSet<ItemKey>,
 }
 
 /// The item an event alters, unless it creates it or alters none.
@@ -38,6 +40,7 @@ pub(super) fn altered_item(event: &Recorded) -> Option<ItemKey> {
     let (id, fact) = event.notification().ok()??;
     match fact {
         Event::Created(_)
+        | Event::Collected(_)
         | Event::DeliveryFallbackActivated { .. }
         | Event::DeliveryStarted { .. }
         | Event::DeliverySucceeded { .. }
@@ -57,7 +60,8 @@ pub(super) fn altered_item(event: &Recorded) -> Option<ItemKey> {
         | Event::Unarchived {}
         | Event::Snoozed { .. }
         | Event::Cancelled {}
-        | Event::Expired {} => Some((event.tenant.clone(), event.recipient.clone()?, id.uuid())),
+        | Event::Expired {}
+        | Event::Digested(_) => Some((event.tenant.clone(), event.recipient.clone()?, id.uuid())),
     }
 }
 
@@ -79,12 +83,19 @@ impl Rows {
         if item.is_elsewhere() {
             return Ok(None);
         }
+        let reworded = match fact {
+            Event::Digested(digested) => Some(reworded(&item.content, digested)),
+            _ => None,
+        };
+        let reworded = reworded.transpose().map_err(|_| FoldError::Damaged { position: event.position })?;
         if !self.made.contains(&key) {
             self.moved.insert(key.clone());
+            self.reworded.extend(reworded.is_some().then(|| key.clone()));
         }
         let before = item.counts();
         let was_listed = item.listed.is_some();
         alter(item, event, fact);
+        reworded.into_iter().for_each(|content| item.content = content);
         let (after, state) = (item.counts(), item.clone());
         let counts = self.count(&key, event.position, before, after);
         Ok((was_listed || state.listed.is_some()).then(|| change(event, key, state, counts)))
@@ -146,6 +157,8 @@ fn alter(item: &mut ItemState, event: &Recorded, fact: &Event) {
         Event::Cancelled {} => item.ended = Some(Ended::Cancelled),
         Event::Expired {} => item.ended = Some(Ended::Expired),
         Event::Created(_)
+        | Event::Collected(_)
+        | Event::Digested(_)
         | Event::DeliveryFallbackActivated { .. }
         | Event::DeliveryStarted { .. }
         | Event::DeliverySucceeded { .. }
@@ -157,6 +170,13 @@ fn alter(item: &mut ItemState, event: &Recorded, fact: &Event) {
         | Event::DeliveryDeadLettered { .. }
         | Event::DeliveryRetryRequested { .. } => {}
     }
+}
+
+/// What an item says, in the words of its digest.
+fn reworded(content: &str, digested: &Digested) -> serde_json::Result<Arc<str>> {
+    let fixed: Fixed = serde_json::from_str(content)?;
+    let fixed = fixed.saying(digested.content.clone(), digested.data.clone());
+    Ok(serde_json::to_string(&fixed)?.into())
 }
 
 fn change(

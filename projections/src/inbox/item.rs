@@ -139,7 +139,7 @@ impl Item {
     }
 }
 
-/// The members of an item that never change. It has words, or a template whose words are made for each reader.
+/// The members of an item that never change once it is shown. It has words, or a template whose words are made for each reader.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Fixed {
     /// First of all: [`Unsaid`] looks for it there.
@@ -163,25 +163,31 @@ pub struct Fixed {
 
 impl Fixed {
     pub(super) fn of(created: &Created, created_at: OffsetDateTime) -> Self {
+        let unsaid = Self {
+            template: None,
+            title: None,
+            body: None,
+            action_url: None,
+            category: created.category.as_ref().map(|c| c.as_str().to_owned()),
+            priority: created.priority.as_str().to_owned(),
+            data: None,
+            tags: created.tags.as_slice().to_vec(),
+            created_at: rfc3339(created_at),
+        };
+        unsaid.saying(created.content.clone(), created.data.clone())
+    }
+
+    /// The same with something else to say.
+    pub(super) fn saying(self, content: Option<Content>, data: Option<Map<String, Value>>) -> Self {
         // Without content the recipient was forgotten: what is left says nothing.
-        let (template, words) = match created.content.clone() {
+        let (template, words) = match content {
             None => (None, Words::default()),
             Some(Content::Words(words)) => (None, words),
             Some(Content::Template { template }) => (Some(template), Words::default()),
         };
         let (title, body) =
             if template.is_none() { (Some(words.title), Some(words.body)) } else { (None, None) };
-        Self {
-            template,
-            title,
-            body,
-            action_url: words.action_url,
-            category: created.category.as_ref().map(|c| c.as_str().to_owned()),
-            priority: created.priority.as_str().to_owned(),
-            data: created.data.clone(),
-            tags: created.tags.as_slice().to_vec(),
-            created_at: rfc3339(created_at),
-        }
+        Self { template, title, body, action_url: words.action_url, data, ..self }
     }
 }
 

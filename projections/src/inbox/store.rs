@@ -27,11 +27,12 @@ WITH made AS (
 ), moved AS (
     UPDATE items i
        SET listed = m.listed, shelf = m.shelf, position = m.position, seen_at = m.seen_at, read_at = m.read_at,
-           archived_at = m.archived_at, snoozed_until = m.snoozed_until, ended = m.ended
+           archived_at = m.archived_at, snoozed_until = m.snoozed_until, ended = m.ended,
+           content = coalesce(m.content, i.content)
       FROM unnest($15::text[], $16::text[], $17::uuid[], $18::bigint[], $19::smallint[], $20::bigint[],
-                  $21::timestamptz[], $22::timestamptz[], $23::timestamptz[], $24::timestamptz[], $25::text[])
+                  $21::timestamptz[], $22::timestamptz[], $23::timestamptz[], $24::timestamptz[], $25::text[], $50::text[])
            m (tenant, user_id, notification, listed, shelf, position, seen_at, read_at, archived_at,
-              snoozed_until, ended)
+              snoozed_until, ended, content)
      WHERE (i.tenant, i.user_id, i.notification) = (m.tenant, m.user_id, m.notification)
 ), tagged AS (
     INSERT INTO item_tags (tenant, user_id, notification, tag, listed, shelf, position)
@@ -81,7 +82,10 @@ pub(super) async fn store(
         .bind(column(&counters, |(_, counts, _)| counts.unread))
         .bind(column(&counters, |(_, counts, _)| counts.unseen))
         .bind(column(&counters, |(.., at)| *at));
-    statement.bind(checkpoint).execute(connection).await?;
+    // What a digest says in the end; no other item is ever reworded.
+    let reworded = |(key, state): &State<'_>| rows.reworded.contains(*key).then(|| state.content.to_string());
+    let reworded: Vec<Option<String>> = moved.iter().map(reworded).collect();
+    statement.bind(checkpoint).bind(reworded).execute(connection).await?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tidings_domain::admission::{self, Admission, AdmissionId};
 use tidings_domain::broadcast::{self, Broadcast};
+use tidings_domain::digest::{self, DigestId, Window};
 use tidings_domain::notification::{self, Notification};
 use tidings_domain::recipient::{self, Recipient};
 use tidings_domain::schedule::{self, Schedule, ScheduleId};
@@ -55,6 +56,7 @@ pub enum Fact {
     Hook(HookId, Hook),
     Admission(AdmissionId, admission::Event),
     Schedule(ScheduleId, schedule::Event),
+    Digest(DigestId, digest::Event),
     /// What is stored cannot be read: a broken seal, a payload that is not what its version says.
     Unreadable(String),
 }
@@ -106,6 +108,9 @@ impl Fact {
         } else if aggregate_type == Schedule::TYPE {
             let id = aggregate_id.parse().map_err(unknown)?;
             Ok(Self::Schedule(id, Stored::decode(event_type, event_version, payload)?))
+        } else if aggregate_type == Window::TYPE {
+            let id = aggregate_id.parse().map_err(unknown)?;
+            Ok(Self::Digest(id, Stored::decode(event_type, event_version, payload)?))
         } else {
             Err(DecodeError::unknown(event_type, event_version))
         }
@@ -148,7 +153,8 @@ impl Recorded {
             | Fact::Source(..)
             | Fact::Hook(..)
             | Fact::Admission(..)
-            | Fact::Schedule(..) => Ok(None),
+            | Fact::Schedule(..)
+            | Fact::Digest(..) => Ok(None),
             Fact::Unreadable(why) => Err(Unreadable { position: self.position, why: why.clone() }),
         }
     }

@@ -78,7 +78,8 @@ impl Rows {
             | Fact::Source(..)
             | Fact::Hook(..)
             | Fact::Admission(..)
-            | Fact::Schedule(..) => {}
+            | Fact::Schedule(..)
+            | Fact::Digest(..) => {}
         }
         Ok(())
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tidings_domain::notification::{
-    Action, Backoff, Channel, Command, Content, Create, DeferReason, Delivery, DeliveryStatus, Event,
-    Failure, FailureClass, Jitter, Notification, Outcome, Plan, PlanStep, Priority, RetryPolicy, SkipReason,
-    Tags, Unless,
+    Action, Backoff, Channel, Collected, Command, Content, Create, DeferReason, Delivery, DeliveryStatus,
+    Digest, Event, Failure, FailureClass, Item, Jitter, Notification, Opening, Outcome, Plan, PlanStep,
+    Priority, RetryPolicy, SkipReason, Tags, Unless, Words,
 };
 use tidings_domain::{Issuer, NotificationId, Tenant, UserId};
 use time::macros::datetime;
@@ -91,6 +91,7 @@ pub fn create(user: &str, title: &str, deliver_at: Option<OffsetDateTime>) -> Cr
         deliver_at,
         expires_at: Some(EXPIRES_AT),
         now: BEGINNING,
+        opening: None,
     }
 }
 
@@ -109,22 +110,29 @@ struct Subject {
     owner: (&'static str, &'static str),
     id: NotificationId,
     state: Notification,
+    /// The last item, while it collects.
+    collected: Option<Collected>,
 }
 
 /// The log of one run, from position 1.
 pub fn history(random: &mut Xorshift) -> Vec<Arc<Recorded>> {
     let mut subjects: Vec<Subject> = (0..NOTIFICATIONS)
-        .map(|n| Subject { owner: random.pick(&OWNERS), id: id(n), state: Notification::default() })
+        .map(|n| {
+            let state = Notification::default();
+            Subject { owner: random.pick(&OWNERS), id: id(n), state, collected: None }
+        })
         .collect();
     let mut events = Vec::new();
     for turn in 0..COMMANDS {
         let now = BEGINNING + Duration::seconds(turn as i64);
         let number = random.below(NOTIFICATIONS);
         let subject = &mut subjects[number];
-        let action = action(random, subject, number, now);
-        let command = Command { issuer: service(subject.owner.0), action };
-        for event in subject.state.decide(&command).unwrap_or_default() {
+        for event in subject.next(random, number, now) {
             subject.state.evolve(&event);
+            subject.collected = match &event {
+                Event::Collected(item) => Some((**item).clone()),
+                _ => None,
+            };
             let position = events.len() as i64 + 1;
             events.push(Arc::new(recorded(position, subject.owner, subject.id, event)));
         }
@@ -132,12 +140,30 @@ pub fn history(random: &mut Xorshift) -> Vec<Arc<Recorded>> {
     events
 }
 
+impl Subject {
+    fn next(&self, random: &mut Xorshift, number: usize, now: OffsetDateTime) -> Vec<Event> {
+        if let Some(last) = self.collected.as_ref().filter(|_| random.below(3) > 0) {
+            let next = last.then(item(&format!("Item {now}")), 5);
+            return next.map(|next| Event::Collected(Box::new(next))).into_iter().collect();
+        }
+        let action = action(random, self, number, now);
+        self.state.decide(&Command { issuer: service(self.owner.0), action }).unwrap_or_default()
+    }
+}
+
+pub fn item(title: &str) -> Item {
+    let words = Words { title: title.to_owned(), ..Words::default() };
+    Item { words, template: None, data: None }
+}
+
 fn action(random: &mut Xorshift, subject: &Subject, number: usize, now: OffsetDateTime) -> Action {
     if subject.state.owner.is_none() {
         let deliver_at = random.pick(&[None, None, Some(RELEASE_AT)]);
         let create = create(subject.owner.1, &format!("Invoice {number}"), deliver_at);
         let (plan, priority) = (plan(random), random.pick(&Priority::ALL));
-        return Action::Create(Box::new(Create { plan, priority, ..create }));
+        let opening = Opening { digest: Digest::default(), first: item("The first") };
+        let opening = Some(opening).filter(|_| deliver_at.is_some() && random.below(2) == 0);
+        return Action::Create(Box::new(Create { plan, priority, opening, ..create }));
     }
     match random.below(80) {
         0..=6 => Action::Release { at: RELEASE_AT },

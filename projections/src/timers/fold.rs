@@ -113,6 +113,8 @@ impl Moves {
             | Event::Unread {}
             | Event::Archived {}
             | Event::Unarchived {}
+            | Event::Collected(_)
+            | Event::Digested(_)
             | Event::DeliveryStarted { .. }
             | Event::DeliverySucceeded { .. }
             | Event::DeliveryFailed { .. }

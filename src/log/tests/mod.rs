@@ -125,6 +125,7 @@ pub(crate) fn create(user: &str) -> Create {
         deliver_at: None,
         expires_at: None,
         now: clock::now(),
+        opening: None,
     }
 }
 

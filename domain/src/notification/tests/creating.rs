@@ -29,6 +29,7 @@ fn creating_a_notification_records_everything_that_was_asked() {
         deliver_at: Some(deliver_at),
         expires_at: Some(EXPIRES_AT),
         now: NOW,
+        opening: None,
     };
     let recorded = Created {
         tenant: tenant("acme"),
@@ -41,6 +42,7 @@ fn creating_a_notification_records_everything_that_was_asked() {
         tags,
         deliver_at: Some(deliver_at),
         expires_at: Some(EXPIRES_AT),
+        digest: None,
     };
     given([]).when(Action::Create(Box::new(asked))).then([Event::Created(Box::new(recorded))]);
 }

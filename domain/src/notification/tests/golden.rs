@@ -7,8 +7,8 @@ use time::macros::datetime;
 
 use crate::golden::Contract;
 use crate::notification::{
-    Backoff, Category, Channel, Content, Created, Event, Failure, FailureClass, Plan, PlanStep, Priority,
-    RetryPolicy, SkipReason, Tags, Templated, Unless,
+    Backoff, Category, Channel, Collected, Content, Created, Digested, Event, Failure, FailureClass, Plan,
+    PlanStep, Priority, RetryPolicy, SkipReason, Tags, TemplateVersion, Templated, Unless, Words,
 };
 use crate::template::TemplateKey;
 
@@ -30,6 +30,7 @@ fn created_with_everything() -> Created {
         tags: Tags::new(vec!["vip".into(), "q3".into()]).unwrap(),
         deliver_at: Some(datetime!(2026-08-01 09:30:00.25 UTC)),
         expires_at: Some(datetime!(2026-09-01 00:00 +02:00)),
+        digest: None,
     }
 }
 
@@ -45,6 +46,7 @@ fn created_with_the_least() -> Created {
         tags: Tags::default(),
         deliver_at: None,
         expires_at: None,
+        digest: None,
     }
 }
 
@@ -104,6 +106,32 @@ fn created_without_the_inbox() -> Created {
     Created { plan: Plan::new(vec![in_app, email]).unwrap(), ..created_with_the_least() }
 }
 
+/// The first of a digest that a template says.
+fn created_to_collect() -> Created {
+    Created {
+        deliver_at: Some(datetime!(2026-08-01 08:10 UTC)),
+        digest: Some(said_by_a_template()),
+        ..created_with_the_least()
+    }
+}
+
+fn collected() -> Collected {
+    let data = json!({"thread_id": "t-7"});
+    let words = Words { action_url: Some("/t/7".into()), ..item("Ada commented").words };
+    Collected { number: 3, bytes: 240, content: Some(words), data: data.as_object().cloned(), template: None }
+}
+
+fn collected_of_a_template() -> Collected {
+    let template = TemplateVersion { key: TemplateKey::new("comment".into()).unwrap(), version: 3 };
+    Collected { number: 1, bytes: 80, template: Some(template), data: None, ..collected() }
+}
+
+fn digested() -> Digested {
+    let content = Content::new("Bob commented".into(), "Ada commented\nBob commented".into(), None).ok();
+    let data = json!({"thread_id": "t-7", "items": [{"title": "Ada commented", "body": "Hm."}]});
+    Digested { count: 2, content, data: data.as_object().cloned() }
+}
+
 fn delivered_as(provider_ref: &str) -> Event {
     Event::DeliverySucceeded { channel: Channel::Email, attempt: 2, provider_ref: Some(provider_ref.into()) }
 }
@@ -120,6 +148,11 @@ fn expectations() -> BTreeMap<&'static str, Event> {
         ("notification.created@1.0.0-template", Event::Created(Box::new(created_of_a_template()))),
         ("notification.created@1.0.0-outside", Event::Created(Box::new(created_outside()))),
         ("notification.created@1.0.0-skipped", Event::Created(Box::new(created_without_the_inbox()))),
+        ("notification.created@1.0.0-digest", Event::Created(Box::new(created_to_collect()))),
+        ("notification.collected@1.0.0", Event::Collected(Box::new(collected()))),
+        ("notification.collected@1.0.0-template", Event::Collected(Box::new(collected_of_a_template()))),
+        ("notification.digested@1.0.0", Event::Digested(Box::new(digested()))),
+        ("notification.digested@1.0.0-forgotten", Event::Digested(Box::new(digested_to_nothing()))),
         ("notification.released@1.0.0", Event::Released {}),
         ("notification.woken@1.0.0", Event::Woken {}),
         ("notification.seen@1.0.0", Event::Seen {}),

@@ -8,6 +8,7 @@ mod creating;
 mod decoding;
 mod deferring;
 mod delivering;
+mod digesting;
 mod ending;
 mod falling_back;
 mod framework;

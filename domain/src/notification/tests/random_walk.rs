@@ -6,7 +6,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::notification::{
     Action, Channel, Command, Create, DeferReason, Delivery, DeliveryStatus, Error, Event, FailureClass,
-    Jitter, Life, Notification, Outcome, Plan, PlanStep, SkipReason, Unless,
+    Jitter, Life, Notification, Opening, Outcome, Plan, PlanStep, SkipReason, Unless,
 };
 use crate::{Issuer, UserId};
 
@@ -67,14 +67,19 @@ fn random_plan(random: &mut Xorshift) -> Plan {
 }
 
 fn random_create(random: &mut Xorshift) -> Action {
+    let deliver_at = random.pick(&[None, None, Some(RELEASE_AT)]);
+    let opening = deliver_at
+        .filter(|_| random.one_in(2))
+        .map(|_| Opening { digest: said_by_a_template(), first: item("An item") });
     Action::Create(Box::new(Create {
         plan: match random.below(8) {
             0 => serde_json::from_str("[]").unwrap(),
             1 | 2 => Plan::default(),
             _ => random_plan(random),
         },
-        deliver_at: random.pick(&[None, None, Some(RELEASE_AT)]),
+        deliver_at,
         expires_at: random.pick(&[None, Some(EXPIRES_AT)]),
+        opening,
         ..create()
     }))
 }

@@ -9,9 +9,11 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 use crate::notification::{
-    Action, Backoff, Channel, Content, Create, Created, DeferReason, Event, Failure, FailureClass, Jitter,
-    Outcome, Plan, PlanStep, Priority, RetryPolicy, SkipReason, Tags,
+    Action, Backoff, Channel, Collected, Content, Create, Created, DeferReason, Digest, DigestArgument,
+    DigestTemplate, Digested, Event, Failure, FailureClass, Item, Jitter, Outcome, Plan, PlanStep, Priority,
+    RetryPolicy, SkipReason, Tags, Words,
 };
+use crate::template::TemplateKey;
 use crate::{Issuer, Tenant, UserId};
 
 /// When notifications are created, and most commands come.
@@ -52,6 +54,7 @@ pub fn create() -> Create {
         deliver_at: None,
         expires_at: Some(EXPIRES_AT),
         now: NOW,
+        opening: None,
     }
 }
 
@@ -67,6 +70,7 @@ pub fn created_from(create: Create) -> Event {
         tags: create.tags,
         deliver_at: create.deliver_at,
         expires_at: create.expires_at,
+        digest: create.opening.map(|opening| opening.digest),
     }))
 }
 
@@ -254,6 +258,24 @@ fn action_after(action: &Action) -> Option<Action> {
     })
 }
 
+/// Something that a digest takes up.
+pub fn item(title: &str) -> Item {
+    let words = Words { title: title.into(), body: "Hm.".into(), action_url: None };
+    Item { words, template: None, data: None }
+}
+
+/// How a digest is said by a template that wants to know all of it.
+pub fn said_by_a_template() -> Digest {
+    let key = TemplateKey::new("comments-digest".into()).expect("it is a key");
+    let template = DigestTemplate { key, version: 2, arguments: DigestArgument::ALL.into() };
+    Digest { template: Some(template) }
+}
+
+/// The end of a digest of which nothing is known any more.
+pub fn digested_to_nothing() -> Digested {
+    Digested { count: 0, content: None, data: None }
+}
+
 pub fn one_event_of_each_kind() -> impl Iterator<Item = Event> {
     successors(Some(created()), event_after)
 }
@@ -271,7 +293,9 @@ fn event_after(event: &Event) -> Option<Event> {
         Event::Unarchived {} => Event::Snoozed { until: SNOOZE_UNTIL },
         Event::Snoozed { .. } => Event::Cancelled {},
         Event::Cancelled {} => Event::Expired {},
-        Event::Expired {} => activated(Channel::InApp, Channel::Email, EMAIL_AT),
+        Event::Expired {} => Event::Collected(Box::new(Collected::first(item("Ada commented")))),
+        Event::Collected(_) => Event::Digested(Box::new(digested_to_nothing())),
+        Event::Digested(_) => activated(Channel::InApp, Channel::Email, EMAIL_AT),
         Event::DeliveryFallbackActivated { .. } => started(Channel::Email, 1),
         Event::DeliveryStarted { .. } => succeeded(1),
         Event::DeliverySucceeded { .. } => failed,

@@ -22,7 +22,7 @@ pub fn change_by_last(log: &Log) -> Option<Change> {
     let state = item(log, &key)?;
     let was_listed = item(before, &key).is_some_and(|item| item.listed.is_some());
     let visible = was_listed || state.listed.is_some();
-    if is_about_delivery(fact(last)) || !visible {
+    if leaves_the_item(fact(last)) || !visible {
         return None;
     }
     let (tenant, user_id, notification) = key;
@@ -70,16 +70,20 @@ fn item(log: &Log, key: &ItemKey) -> Option<ItemState> {
     if created.plan.steps().iter().all(|step| step.channel != Channel::InApp) {
         return Some(ItemState::elsewhere(creation.position));
     }
+    let mut said = created.clone();
+    if let Some(Event::Digested(digested)) = last(|e| matches!(e, Event::Digested(_))).map(fact) {
+        (said.content, said.data) = (digested.content.clone(), digested.data.clone());
+    }
     let snooze = in_force(|e| matches!(e, Event::Snoozed { .. }), |e| matches!(e, Event::Woken {}));
     Some(ItemState {
         listed: match created.deliver_at {
             None => Some(creation.position),
             Some(_) => first(|e| matches!(e, Event::Released {})).map(|event| event.position),
         },
-        position: last(|e| !is_about_delivery(e))?.position,
+        position: last(|e| !leaves_the_item(e))?.position,
         category: created.category.as_ref().map(|category| category.as_str().into()),
         tags: created.tags.as_slice().into(),
-        content: serde_json::to_string(&Fixed::of(created, creation.recorded_at)).unwrap().into(),
+        content: serde_json::to_string(&Fixed::of(&said, creation.recorded_at)).unwrap().into(),
         seen_at: first(|e| matches!(e, Event::Seen {} | Event::Read {})).map(|event| event.recorded_at),
         read_at: in_force(|e| matches!(e, Event::Read {}), |e| matches!(e, Event::Unread {}))
             .map(|event| event.recorded_at),
@@ -105,6 +109,6 @@ fn as_created(event: &Event) -> Option<&Created> {
     }
 }
 
-fn is_about_delivery(event: &Event) -> bool {
-    event.name().starts_with("delivery.")
+fn leaves_the_item(event: &Event) -> bool {
+    event.name().starts_with("delivery.") || matches!(event, Event::Collected(_))
 }

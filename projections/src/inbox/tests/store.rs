@@ -24,6 +24,7 @@ pub struct Batch {
     pub counters: HashMap<UserKey, Counts>,
     pub made: HashSet<ItemKey>,
     pub moved: HashSet<ItemKey>,
+    pub reworded: HashSet<ItemKey>,
     /// One per event.
     pub changes: Vec<Option<Change>>,
     last: i64,
@@ -36,9 +37,9 @@ impl Store {
         let mut rows = self.load(events);
         let changes: Result<Vec<_>, _> = events.iter().map(|event| rows.fold(event)).collect();
         let last = self.checkpoint + events.len() as i64;
-        let Rows { items, counters, made, moved } = rows;
+        let Rows { items, counters, made, moved, reworded } = rows;
         let counters = counters.into_iter().map(|(user, (counts, _))| (user, counts)).collect();
-        Ok(Batch { items, counters, made, moved, changes: changes?, last })
+        Ok(Batch { items, counters, made, moved, reworded, changes: changes?, last })
     }
 
     /// Only what `write::load` reads: what the batch does not name is not there.
@@ -59,8 +60,10 @@ impl Store {
         }
         for key in &batch.moved {
             let row = self.items.get_mut(key).expect("only rows that stand there are updated");
-            // The statement does not touch the content.
-            *row = ItemState { content: row.content.clone(), ..batch.items[key].clone() };
+            let item = batch.items[key].clone();
+            // The statement touches the content of nothing else.
+            let content = if batch.reworded.contains(key) { &item.content } else { &row.content };
+            *row = ItemState { content: content.clone(), ..item };
         }
         for change in batch.changes.iter().flatten() {
             let key = ((change.tenant.clone(), change.user_id.clone()), change.item.state.position);
