@@ -5,6 +5,7 @@
 //! when somebody else has made that chunk, or has cancelled the broadcast.
 
 mod chunk;
+mod rest;
 mod run;
 
 use std::collections::HashMap;
@@ -14,15 +15,17 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 use tidings_domain::BroadcastId;
-use tidings_projections::log::Reader;
+use tidings_projections::log::{Outage, Reader};
 use tidings_projections::processor::Committed;
 use tidings_projections::subscribers::running;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::directory::Directory;
 use crate::log::{History, Log};
 use crate::telemetry::Trouble;
+use rest::{Resting, Setback};
 
 /// Broadcasts that one node works on at a time. They share the pace of one.
 const AT_ONCE: usize = 4;
@@ -55,9 +58,11 @@ pub struct FanOut {
     workshop: Arc<Workshop>,
     /// What this node has folded, and whether a broadcast began in it.
     folded: mpsc::Receiver<Committed<bool>>,
-    tasks: JoinSet<()>,
+    /// Each with what kept it from its end.
+    tasks: JoinSet<Option<Setback>>,
     /// What is being worked on here, by its task.
     working: HashMap<tokio::task::Id, BroadcastId>,
+    resting: Resting,
     trouble: Trouble,
 }
 
@@ -73,6 +78,7 @@ impl FanOut {
             folded,
             tasks: JoinSet::new(),
             working: HashMap::new(),
+            resting: Resting::new(),
             trouble: Trouble::default(),
         }
     }
@@ -117,7 +123,8 @@ impl FanOut {
 
     /// Begins to work on what nobody works on.
     async fn look(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        for id in running(&mut *connection).await? {
+        let resting = self.resting.at(Instant::now());
+        for id in running(&mut *connection, &resting).await? {
             if self.working.len() >= AT_ONCE {
                 break;
             }
@@ -152,12 +159,18 @@ impl FanOut {
                 }
             }
             Some(ended) = self.tasks.join_next_with_id() => {
-                let task = ended.map_or_else(|panicked| panicked.id(), |(task, ())| task);
-                if let Some(id) = self.working.remove(&task)
-                    && let Some(open) = connection
-                    && unlock(open, id).await.is_err()
-                {
-                    *connection = None;
+                let panicked = |error: tokio::task::JoinError| (error.id(), Some(Setback::Failure));
+                let (task, setback) = ended.unwrap_or_else(panicked);
+                if let Some(id) = self.working.remove(&task) {
+                    match setback {
+                        Some(setback) => self.resting.set_back(id, setback, Instant::now()),
+                        None => self.resting.went_on(id),
+                    }
+                    if let Some(open) = connection
+                        && unlock(open, id).await.is_err()
+                    {
+                        *connection = None;
+                    }
                 }
             }
         }
@@ -180,16 +193,17 @@ async fn unlock(connection: &mut PgConnection, id: BroadcastId) -> Result<(), sq
 }
 
 impl Workshop {
-    /// Until the broadcast has ended, or somebody else turns out to work on it.
-    async fn work_on(&self, id: BroadcastId) {
+    /// Until the broadcast has ended, or something keeps it from that.
+    async fn work_on(&self, id: BroadcastId) -> Option<Setback> {
         match self.fan_out(id).await {
             Ok(position) => {
                 let folded = self.history.subscribers.reached(position);
                 let _ = tokio::time::timeout(FOLDED_TIMEOUT, folded).await;
+                None
             }
             Err(error) => {
                 tracing::warn!(broadcast = %id, %error, "a broadcast stands still; it is taken up again");
-                tokio::time::sleep(RETRY_AFTER_ERROR).await;
+                Some(if error.is_outage() { Setback::Outage } else { Setback::Failure })
             }
         }
     }

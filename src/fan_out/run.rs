@@ -10,7 +10,7 @@ use tidings_domain::broadcast::{self, Audience, Broadcast, Chunk, Life};
 use tidings_domain::{BroadcastId, InvalidIdentity, UserId};
 use tidings_projections::broadcast::{Overview, fold};
 use tidings_projections::log::codec::CodecError;
-use tidings_projections::log::{KeyError, ReadError, Unreadable};
+use tidings_projections::log::{KeyError, Outage, ReadError, Unreadable};
 use tidings_projections::subscribers::{Users, subscribed};
 
 use super::Workshop;
@@ -21,6 +21,8 @@ use crate::log::{AppendError, Appended, Lane};
 const REWOUND_POLL: Duration = Duration::from_millis(50);
 /// How long a full queue is left alone.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// How long those who were faster are let go on: they may be filling the same windows.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum FanOutError {
@@ -50,6 +52,25 @@ pub enum FanOutError {
     Broken(#[from] tokio::task::JoinError),
 }
 
+impl Outage for FanOutError {
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_outage(),
+            Self::Read(error) => error.is_outage(),
+            Self::Key(error) => error.is_outage(),
+            Self::Codec(error) => error.is_outage(),
+            Self::Append(error) => !matches!(error, AppendError::Refused(_)),
+            Self::Unreadable(_)
+            | Self::Refused(_)
+            | Self::Notification(_)
+            | Self::Subscriber(_)
+            | Self::Absent
+            | Self::Forgotten
+            | Self::Broken(_) => false,
+        }
+    }
+}
+
 type Append<F> = Pin<Box<MaybeDone<F>>>;
 
 impl Workshop {
@@ -64,8 +85,8 @@ impl Workshop {
             }
             match self.go_on(overview).await {
                 Ok(()) => {}
-                // It was cancelled, or somebody else works on it: the log knows.
-                Err(FanOutError::Append(AppendError::Conflict)) => {}
+                // It was cancelled, somebody else works on it, or its recipients were told of something else: the log knows.
+                Err(FanOutError::Append(AppendError::Conflict)) => tokio::time::sleep(CONFLICT_PAUSE).await,
                 Err(FanOutError::Append(AppendError::Busy)) => tokio::time::sleep(BUSY_PAUSE).await,
                 Err(error) => return Err(error),
             }

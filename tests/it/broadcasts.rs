@@ -226,6 +226,25 @@ async fn a_cancelled_broadcast_stops_between_two_chunks_and_says_how_many_were_m
 }
 
 #[tokio::test]
+async fn broadcasts_that_always_fail_leave_their_places_to_others() {
+    let service = Service::start().await;
+    let mut sql = service.sql().await;
+    let nobody = "INSERT INTO subscribers_v1.subscribers (tenant, topic, user_id, since, position)
+                  VALUES ('default', 'broken', repeat('x', 1000), 1, 1)";
+    sqlx::query(nobody).execute(&mut sql).await.unwrap();
+    let mut broken = Vec::new();
+    for _ in 0..5 {
+        broken.push(broadcast(&service, &to_topic("broken")).await);
+    }
+    let id = broadcast(&service, &to_users(&["alice"])).await;
+    assert_eq!(ended(&service, &id).await["status"], "completed");
+    sqlx::query("DELETE FROM subscribers_v1.subscribers").execute(&mut sql).await.unwrap();
+    for id in broken {
+        assert_eq!(ended(&service, &id).await["status"], "completed", "it is taken up again");
+    }
+}
+
+#[tokio::test]
 async fn a_repeated_request_is_one_broadcast() {
     let service = Service::start().await;
     let body = to_users(&["alice"]);

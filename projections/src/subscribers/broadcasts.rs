@@ -64,11 +64,17 @@ pub async fn broadcasts(
     Ok((listed.collect(), position))
 }
 
-/// Those that run, of all tenants, oldest first.
-pub async fn running(executor: impl PgExecutor<'_>) -> Result<Vec<BroadcastId>, sqlx::Error> {
+/// Those that run, of all tenants, oldest first, without some.
+pub async fn running(
+    executor: impl PgExecutor<'_>,
+    without: &[BroadcastId],
+) -> Result<Vec<BroadcastId>, sqlx::Error> {
+    let without: Vec<Uuid> = without.iter().map(|id| id.uuid()).collect();
     let ids: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT broadcast FROM subscribers_v1.broadcasts WHERE status = 'running' ORDER BY created LIMIT $1",
+        "SELECT broadcast FROM subscribers_v1.broadcasts
+          WHERE status = 'running' AND broadcast <> ALL ($1) ORDER BY created LIMIT $2",
     )
+    .bind(without)
     .bind(RUNNING_MAX)
     .fetch_all(executor)
     .await?;
