@@ -8,8 +8,8 @@ use cqrs_es::{Aggregate, DomainEvent};
 use futures_util::future::{join_all, maybe_done};
 use futures_util::poll;
 use serde_json::{Value, json};
-use tidings_domain::NotificationId;
-use tidings_domain::notification::{Action, Command, Notification};
+use tidings_domain::notification::{Action, Command, Create, Notification};
+use tidings_domain::{NotificationId, RecipientId};
 use tidings_projections::log::Fact;
 use tokio::time::Instant;
 
@@ -96,6 +96,7 @@ impl Commands {
         deadline: Instant,
     ) -> Result<Vec<Result<Ran, CommandError>>, CommandError> {
         let _turns = self.locks.lock_all(items.iter().filter(|i| !is_create(i)).map(|i| i.id)).await;
+        self.meet(context, items, &answers).await?;
         self.run_bounded(context, items, &mut answers, deadline).await?;
         loop {
             let open: Vec<&Item> = items.iter().filter(|item| !answers.contains_key(&item.part)).collect();
@@ -131,6 +132,23 @@ impl Commands {
             result
         };
         Ok(items.iter().map(result).collect())
+    }
+
+    /// Looks up at once whom what is to be created is for, where they are asked what they want.
+    async fn meet(&self, context: &Context, items: &[Item], answers: &Answers) -> Result<(), CommandError> {
+        let tenant = context.principal.tenant();
+        let asked = |item: &&Item| !answers.contains_key(&item.part);
+        let recipient = |item: &Item| match &item.action {
+            Action::Create(create) if create.plan.is_in_inbox() => {
+                Some(RecipientId { tenant: tenant.clone(), user: create.user.clone() })
+            }
+            _ => None,
+        };
+        let recipients: Vec<RecipientId> = items.iter().filter(asked).filter_map(recipient).collect();
+        if recipients.is_empty() || !self.directory.describes_anybody(tenant).await? {
+            return Ok(());
+        }
+        Ok(self.directory.meet(recipients.into_iter()).await?)
     }
 
     /// Claims the idempotency key with part 0; where an earlier request has claimed it, finds the parts done.

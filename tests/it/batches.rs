@@ -1,6 +1,7 @@
 //! Batches: each notification succeeds or fails by itself, in order.
 
 use serde_json::{Value, json};
+use sqlx::Executor;
 
 use crate::support::{Service, note};
 
@@ -110,4 +111,31 @@ async fn a_keyed_batch_sent_many_times_at_once_is_done_once() {
     let replayed = answers.iter().filter(|answer| answer.header("idempotent-replayed").is_some()).count();
     assert_eq!(replayed, 7);
     assert_eq!(service.counts("alice").await, (50, 50));
+}
+
+#[tokio::test]
+async fn the_recipients_of_a_batch_are_looked_up_all_at_once() {
+    let service = Service::start().await;
+    let zoe = service.request("PUT", "/v1/users/zoe").header("x-api-key", service.root_key());
+    service.send(zoe.json(&json!({"locale": "de"}))).await.expect(200);
+    let mut sql = service.sql().await;
+    sql.execute("ALTER SYSTEM SET log_statement = 'all'").await.unwrap();
+    sql.execute("SELECT pg_reload_conf()").await.unwrap();
+    let look_ups = || {
+        let log = std::fs::read_to_string(service.data_dir().join("postgres.log")).unwrap();
+        log.lines().filter(|line| line.contains("aggregate_id = ANY ($2)")).count()
+    };
+    // Each backend hears of it when it is asked next.
+    for n in 0.. {
+        service.create(&format!("early-{n}")).await;
+        if look_ups() > 0 {
+            break;
+        }
+        assert!(n < 100, "statements are logged");
+    }
+    let batch: Vec<Value> = (0..50).map(|n| note(&format!("guest-{n}"))).collect();
+    let before = look_ups();
+    service.post(BATCH, &json!({"notifications": batch})).await.expect(200);
+    let asked = look_ups() - before;
+    assert!((1..10).contains(&asked), "{asked}: theirs, and what others look up meanwhile");
 }
