@@ -15,6 +15,7 @@ use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaR
 use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object, OpenApi};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tidings_domain::Tenant;
 use tidings_domain::notification::Create;
 use tidings_domain::source::{Fault, Scheme, SourceId, SourceName};
@@ -37,6 +38,8 @@ use crate::telemetry::traces;
 const REFUSED_AFTER: Duration = Duration::from_millis(100);
 /// Mappings that are evaluated at once on a node; each has a thread, and may use it for half a second.
 const MAPPINGS_AT_ONCE: usize = 4;
+/// How long one waits for its turn; a provider comes again.
+const MAPPING_WAIT: Duration = Duration::from_secs(1);
 /// Bytes of all the notifications of one hook: what one call of the log takes.
 const MADE_BYTES_MAX: usize = 4 << 20;
 /// What proves who sent a request, and nothing else.
@@ -195,7 +198,10 @@ impl Incoming {
             request_id: request_id::current(),
             trace: traces::current(),
             // A provider may repeat a delivery in other words: what makes it the same is its id.
-            idempotency: delivery_id.map(|key| Idempotency::new(key, "POST", &path_of(id), b"")),
+            idempotency: delivery_id.map(|key| {
+                let idempotency = Idempotency::new(key, "POST", &path_of(id), b"");
+                Idempotency { alias: body_name(scheme, &self.body), ..idempotency }
+            }),
         };
         let commands = &self.backend.commands;
         if let Some(earlier) = commands.hooked(&context).await? {
@@ -231,6 +237,12 @@ impl Incoming {
             false => HookResponse::Accepted(receipt, cursor, hooked.replayed.then_some(true)),
         }
     }
+}
+
+/// GitHub signs the body and nothing else: what somebody sends again under another name is the same by its body. No id that comes
+/// in a header has a line break in it.
+fn body_name(scheme: Scheme, body: &[u8]) -> Option<String> {
+    (scheme == Scheme::Github).then(|| format!("body\n{}", hex::encode(Sha256::digest(body))))
 }
 
 fn no_id(scheme: Scheme) -> Verdict {
@@ -288,7 +300,10 @@ pub async fn make(
     let Some(mapping) = source.mapping.clone() else {
         return Ok(nothing(failed("the mapping cannot be read any more: configure the source again")));
     };
-    let _turn = MAPPING.acquire().await.map_err(|error| Problem::internal(&error))?;
+    let turn = tokio::time::timeout(MAPPING_WAIT, MAPPING.acquire()).await;
+    let turn =
+        turn.map_err(|_| Problem::new(Kind::Busy, "too many mappings are under way; nothing was done"))?;
+    let _turn = turn.map_err(|error| Problem::internal(&error))?;
     let running = tokio::task::spawn_blocking(move || mapping.run(input)).await;
     let bodies = match running.map_err(|error| Problem::internal(&error))? {
         Ok(Made::Ignored) => return Ok(nothing(Verdict::Ignored)),

@@ -28,14 +28,19 @@ pub struct Hooked {
     pub notifications: Vec<NotificationId>,
     /// Everything it did is at or before this position.
     pub position: i64,
-    /// Answered from the record of an earlier delivery with the same id.
+    /// Answered from the record of an earlier delivery that was the same.
     pub replayed: bool,
 }
 
 impl Commands {
-    /// What an earlier delivery with this id led to. One that failed or was ignored led to nothing: it may come again.
+    /// What an earlier delivery with this id, or its alias, led to. One that failed or was ignored led to nothing: it may come
+    /// again.
     pub async fn hooked(&self, context: &Context) -> Result<Option<Hooked>, CommandError> {
-        self.first_answer(context).await?.map(|answer| repeated(context, &answer)).transpose()
+        let answer = match self.first_answer(context).await? {
+            Some(answer) => Some(answer),
+            None => self.first_answer_by_alias(context).await?,
+        };
+        answer.map(|answer| repeated(context, &answer)).transpose()
     }
 
     /// Records what became of a hook, with all that follows.

@@ -18,6 +18,8 @@ pub(super) const COLLECTED: &str = "collected";
 #[derive(Clone, Debug)]
 pub struct Idempotency {
     pub key: String,
+    /// What else makes a request the same.
+    pub alias: Option<String>,
     pub request_hash: [u8; 32],
 }
 
@@ -30,13 +32,21 @@ impl Idempotency {
             hash.update(b"\n");
         }
         hash.update(body);
-        Self { key, request_hash: hash.finalize().into() }
+        Self { key, alias: None, request_hash: hash.finalize().into() }
     }
 
     /// The key of one item of a request that does not say which items it is about. No key that a client can send
     /// has a line break in it.
     pub(super) fn of_item(&self, item: impl Display) -> Self {
-        Self { key: format!("{}\n{item}", self.key), request_hash: self.request_hash }
+        Self {
+            key: format!(
+                "{}
+{item}",
+                self.key
+            ),
+            alias: None,
+            request_hash: self.request_hash,
+        }
     }
 
     pub(super) fn record(&self, principal: &Principal, part: i32, status: i16, result: Value) -> Record {
@@ -44,6 +54,7 @@ impl Idempotency {
             tenant: principal.tenant().to_string(),
             principal: principal.idempotency_scope(),
             key: self.key.clone(),
+            alias: self.alias.clone(),
             part,
             request_hash: self.request_hash,
             status,
@@ -81,6 +92,17 @@ impl Commands {
             return Ok(None);
         }
         Ok(self.answers(context, 0..=0).await?.remove(&0))
+    }
+
+    /// The answer that an earlier request got which is the same for another reason than its key.
+    pub(super) async fn first_answer_by_alias(
+        &self,
+        context: &Context,
+    ) -> Result<Option<Answer>, CommandError> {
+        let Some(idempotency) = &context.idempotency else { return Ok(None) };
+        let Some(key) = idempotency.alias.clone() else { return Ok(None) };
+        let idempotency = Some(Idempotency { key, alias: None, ..idempotency.clone() });
+        self.first_answer(&Context { idempotency, ..context.clone() }).await
     }
 
     /// What an earlier request with this key came to, for one that would be refused now.

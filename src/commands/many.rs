@@ -8,7 +8,7 @@ use cqrs_es::{Aggregate, DomainEvent};
 use futures_util::future::{join_all, maybe_done};
 use futures_util::poll;
 use serde_json::{Value, json};
-use tidings_domain::notification::{Action, Command, Create, Notification};
+use tidings_domain::notification::{Action, Command, Notification};
 use tidings_domain::{NotificationId, RecipientId};
 use tidings_projections::log::Fact;
 use tokio::time::Instant;

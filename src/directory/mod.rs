@@ -47,7 +47,7 @@ const STANDINGS_MAX: usize = 10_000;
 /// Bytes of the sources of compiled versions, which take several times as much.
 const SOURCES_BYTES_MAX: usize = 16 << 20;
 
-/// Sources of webhooks that are remembered.
+/// Sources of webhooks that are remembered, and names of none, each.
 const HOOK_SOURCES_MAX: usize = 1_000;
 
 #[derive(Clone)]
@@ -65,8 +65,9 @@ struct Inner {
     standings: Shelf<String, Option<Standing>>,
     /// `None` of one that is not sound.
     versions: Shelf<(String, u32), Option<Arc<Compiled>>>,
-    /// `None` where there is none.
-    sources: Shelf<String, Option<Arc<KnownSource>>>,
+    sources: Shelf<String, Arc<KnownSource>>,
+    /// Names that nobody has configured a source under. Anybody may ask for them, so they push out each other only.
+    no_sources: Shelf<String, ()>,
     /// Held while a template is read and compiled: who waits finds it there.
     compiling: tokio::sync::Mutex<()>,
     /// What should have words and has none.
@@ -84,6 +85,7 @@ impl Directory {
             standings: Shelf::new(STANDINGS_MAX),
             versions: Shelf::new(SOURCES_BYTES_MAX),
             sources: Shelf::new(HOOK_SOURCES_MAX),
+            no_sources: Shelf::new(HOOK_SOURCES_MAX),
             compiling: tokio::sync::Mutex::default(),
             unsaid: Repeated::default(),
         };
@@ -182,6 +184,7 @@ impl Directory {
             self.inner.standings.forget(&aggregate_id.to_owned());
         } else if SourceId::from_str(aggregate_id).is_ok() {
             self.inner.sources.forget(&aggregate_id.to_owned());
+            self.inner.no_sources.forget(&aggregate_id.to_owned());
         }
     }
 
@@ -193,6 +196,7 @@ impl Directory {
         self.inner.standings.clear();
         self.inner.versions.clear();
         self.inner.sources.clear();
+        self.inner.no_sources.clear();
     }
 
     async fn events(&self, aggregate_type: &str, id: &str) -> Result<Vec<Arc<Recorded>>, ReadError> {

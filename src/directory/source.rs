@@ -24,16 +24,21 @@ impl Directory {
     pub async fn source(&self, id: &SourceId) -> Result<Option<Arc<KnownSource>>, ReadError> {
         let key = id.to_string();
         let ticket = match self.inner.sources.get(&key) {
-            Ok(known) => return Ok(known),
+            Ok(known) => return Ok(Some(known)),
+            Err(ticket) => ticket,
+        };
+        let no_ticket = match self.inner.no_sources.get(&key) {
+            Ok(()) => return Ok(None),
             Err(ticket) => ticket,
         };
         let source = fold(&self.events(Source::TYPE, &key).await?)?;
-        let known = match source.configured {
-            Some(configured) => Some(Arc::new(know(id, configured).await)),
-            None => None,
+        let Some(configured) = source.configured else {
+            self.inner.no_sources.put(key, no_ticket, (), 1);
+            return Ok(None);
         };
+        let known = Arc::new(know(id, configured).await);
         self.inner.sources.put(key, ticket, known.clone(), 1);
-        Ok(known)
+        Ok(Some(known))
     }
 }
 

@@ -109,11 +109,12 @@ impl<'a> Columns<'a> {
             self.tenant.push(&open.tenant);
             self.recipient.push(open.recipient.as_deref());
         }
-        if let Some(record) = &job.record {
+        let Some(record) = &job.record else { return };
+        for key in std::iter::once(&record.key).chain(&record.alias) {
             self.key_job.push(number);
             self.key.0.push(&record.tenant);
             self.key.1.push(&record.principal);
-            self.key.2.push(&record.key);
+            self.key.2.push(key);
             self.key.3.push(record.part);
             self.key_hash.push(&record.request_hash);
             self.key_status.push(record.status);

@@ -39,11 +39,21 @@ pub struct Record {
     pub tenant: String,
     pub principal: String,
     pub key: String,
+    /// The same under another key: whichever is met first answers.
+    pub alias: Option<String>,
     pub part: i32,
     pub request_hash: [u8; 32],
     pub status: i16,
     /// The answer without its cursor.
     pub result: Value,
+}
+
+impl Record {
+    /// Each key that it is found under, with whose it is.
+    pub fn keys(&self) -> impl Iterator<Item = (String, String, String, i32)> {
+        let keys = std::iter::once(&self.key).chain(&self.alias);
+        keys.map(|key| (self.tenant.clone(), self.principal.clone(), key.clone(), self.part))
+    }
 }
 
 /// An event ready to append: open for this node's readers, sealed for the table.

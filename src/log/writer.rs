@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::History;
 use super::append::{self, Verdict};
-use super::job::{AppendError, Appended, Job, Lane};
+use super::job::{AppendError, Appended, Job, Lane, Record};
 use crate::telemetry::Trouble;
 use crate::telemetry::metrics::{AppendFailure, LogMetrics, Waiting};
 
@@ -153,10 +153,8 @@ impl Queue {
                 break;
             }
             let ids: HashSet<String> = job.events.iter().map(|e| e.open.aggregate_id.clone()).collect();
-            let key =
-                job.record.as_ref().map(|r| (r.tenant.clone(), r.principal.clone(), r.key.clone(), r.part));
-            if ids.iter().any(|id| aggregates.contains(id)) || key.as_ref().is_some_and(|k| keys.contains(k))
-            {
+            let own_keys: Vec<_> = job.record.iter().flat_map(Record::keys).collect();
+            if ids.iter().any(|id| aggregates.contains(id)) || own_keys.iter().any(|key| keys.contains(key)) {
                 waits.push_back(pending);
                 continue;
             }
@@ -165,7 +163,7 @@ impl Queue {
                 continue;
             }
             aggregates.extend(ids);
-            keys.extend(key);
+            keys.extend(own_keys);
             events += job.events.len().max(1);
             bytes += size;
             taken.push(pending);

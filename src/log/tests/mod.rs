@@ -148,6 +148,7 @@ fn record(key: &str) -> Record {
         tenant: "default".into(),
         principal: "service".into(),
         key: key.into(),
+        alias: None,
         part: 0,
         request_hash: [1; 32],
         status: 201,

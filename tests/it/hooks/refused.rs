@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
+use sqlx::Executor;
 
 use super::{
     SECRET, Signed, configure, deliveries, github, github_as, hex_mac, issue, posting, put, send, source,
@@ -217,4 +219,50 @@ async fn a_body_that_is_no_json_or_too_large_is_refused_before_anybody_looks_at_
     let mut fits: Value = serde_json::from_str(&issue("alice")).unwrap();
     fits["it"] = json!("x".repeat(250 << 10));
     send(&service, "/v1/hooks/github", github(&fits.to_string())).await.expect(201);
+}
+
+/// What is remembered of a source needs no look at the log.
+#[tokio::test]
+async fn made_up_names_push_no_source_out_of_memory() {
+    let service = Service::start().await;
+    configure(&service, "github", &json!({})).await.expect(200);
+    let first = send(&service, "/v1/hooks/github", github(&issue("alice"))).await.expect(201);
+    for hundred in 0..13 {
+        let made_up = (0..100).map(async |n| {
+            let path = format!("/v1/hooks/made-up-{hundred}-{n}");
+            send(&service, &path, github("{}")).await.problem(401)
+        });
+        join_all(made_up).await;
+        // By now no news of the source itself is on its way, which would have it read anew.
+        if hundred == 1 {
+            send(&service, "/v1/hooks/github", github(&issue("alice"))).await.expect(201);
+        }
+    }
+    let mut sql = service.sql().await;
+    sql.execute("BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let again = send(&service, "/v1/hooks/github", github(&issue("alice"))).await.expect(201);
+    assert_eq!(again.json(), first.json());
+    sql.execute("ROLLBACK").await.unwrap();
+}
+
+#[tokio::test]
+async fn hooks_whose_mapping_must_wait_too_long_are_told_to_come_again() {
+    let service = Service::start().await;
+    let slow = "payload.l.all(a, payload.l.all(b, payload.l.all(c, payload.l.all(d, true)))) ? 'a' : 'b'";
+    configure(&service, "github", &json!({"mapping": {"title": slow}})).await.expect(200);
+    let body = json!({"l": vec![1; 200], "assignee": {"login": "alice"}, "issue": {"number": 1}}).to_string();
+    let hooks = (0..60).map(|n| {
+        let hook = github_as(&format!("delivery-{n}"), SECRET, &body);
+        send(&service, "/v1/hooks/github", hook)
+    });
+    let mut busy = 0;
+    for answer in join_all(hooks).await {
+        if answer.status == 503 {
+            assert_eq!((answer.problem(503), answer.header("retry-after")), ("busy".into(), Some("1")));
+            busy += 1;
+        } else {
+            answer.expect(422);
+        }
+    }
+    assert!((1..60).contains(&busy), "{busy}");
 }

@@ -68,7 +68,11 @@ async fn a_hook_of_github_makes_a_notification_once_whoever_asks_again() {
     assert_eq!((seen.len(), &seen[0]["outcome"], &seen[0]["notifications"][0]), (1, &json!("accepted"), &id));
     let created = &service.events("type=notification.created").await[0];
     assert_eq!(created["metadata"]["actor"], "source:github");
-    let another = github_as("another", SECRET_OF_GITHUB, &issue("alice"));
+    // Its name is not signed: the same under another is the same.
+    let replay = github_as("replay", SECRET_OF_GITHUB, &issue("alice"));
+    let replayed = send(&service, "/v1/hooks/github", replay).await.expect(201);
+    assert_eq!((replayed.header("idempotent-replayed"), replayed.json()), (Some("true"), first.json()));
+    let another = github_as("another", SECRET_OF_GITHUB, &issue("alice").replace("42", "43"));
     send(&service, "/v1/hooks/github", another).await.expect(201);
     assert_eq!(titles(&service, "alice").await.len(), 2);
 }
