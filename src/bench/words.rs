@@ -13,6 +13,9 @@ use super::BenchError;
 use super::report::Figure;
 use crate::render::{Compiled, Part, Reader};
 
+/// A name for the table, what is said, the arguments that it declares, and their values.
+type Message = (&'static str, &'static str, &'static [(&'static str, ArgumentType)], Value);
+
 #[derive(Args, Clone)]
 pub struct Words {
     /// How often each of the messages is said
@@ -27,7 +30,7 @@ impl Words {
 
     pub fn run(&self, progress: &ProgressBar) -> Result<Vec<Figure>, BenchError> {
         use ArgumentType::{Date, Number, String};
-        let messages: [(&str, &str, &[(&str, ArgumentType)], Value); 4] = [
+        let messages: [Message; 4] = [
             ("no argument", "Ihre Rechnung ist da", &[], json!({})),
             (
                 "two strings",

@@ -30,6 +30,9 @@ const SERVERS_MAX: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
 const IDLE_MAX: u32 = 10;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Characters of a line.
+const LINE_MAX: usize = 998;
+
 /// What makes connections interchangeable: the address that was judged, the account, the time limit.
 type Account = (String, String, Option<String>, Duration);
 
@@ -212,11 +215,16 @@ fn one_line(text: &str) -> String {
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// Of messages with a category: what has none is nothing to unsubscribe from.
+/// Of messages with a category that can be switched off: from anything else nobody can unsubscribe.
 fn unsubscribe_url(smtp: &Smtp, message: &Message) -> Option<Url> {
+    if message.critical {
+        return None;
+    }
     let category = percent_encoded(message.category.as_ref()?.as_str());
     let filled = smtp.unsubscribe_url.as_ref()?.replace("{category}", &category);
-    Url::parse(&filled.replace("{user_id}", &percent_encoded(message.user.as_str()))).ok()
+    let url = Url::parse(&filled.replace("{user_id}", &percent_encoded(message.user.as_str()))).ok()?;
+    // No line of a message is longer (RFC 5322, 2.1.1), and a URL cannot be broken into two.
+    (url.as_str().len() + "List-Unsubscribe: <>".len() <= LINE_MAX).then_some(url)
 }
 
 /// RFC 3986, 2.3: whatever is not unreserved.
@@ -279,8 +287,11 @@ mod tests {
         }
         message.attempt = 7;
         assert_eq!(written(&message), email, "the same in each attempt");
-        message.category = None;
-        assert!(!written(&message).contains("List-Unsubscribe"));
+        let ways = |message: &Message| written(message).contains("List-Unsubscribe");
+        message.critical = true;
+        assert!(!ways(&message), "it cannot be switched off");
+        (message.critical, message.category) = (false, None);
+        assert!(!ways(&message));
     }
 
     #[test]

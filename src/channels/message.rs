@@ -18,6 +18,8 @@ pub struct Message {
     /// Counted from 1.
     pub attempt: u32,
     pub category: Option<Category>,
+    /// Of a category that reaches its readers whatever they switched off.
+    pub critical: bool,
     pub priority: Priority,
     pub created_at: OffsetDateTime,
     pub words: Words,
@@ -50,6 +52,7 @@ pub fn sample() -> Message {
         channel: Channel::Email,
         attempt: 1,
         category: None,
+        critical: false,
         priority: Priority::Normal,
         created_at: time::macros::datetime!(2026-11-22 12:00 UTC),
         words: Words {

@@ -312,9 +312,12 @@ impl Subject {
         Some(Outcome::Skipped { reason })
     }
 
+    fn is_critical(&self) -> bool {
+        self.settings.is_critical(self.overview.created.category.as_ref())
+    }
+
     fn deferred(&self, now: OffsetDateTime) -> Option<Action> {
-        let critical = self.settings.is_critical(self.overview.created.category.as_ref());
-        let hours = self.recipient.preferences.quiet_hours.filter(|_| !critical)?;
+        let hours = self.recipient.preferences.quiet_hours.filter(|_| !self.is_critical())?;
         let until = quiet_until(hours, self.recipient.profile.time_zone.as_ref(), now)?;
         let (channel, attempt, reason) = (self.channel, self.attempt, DeferReason::QuietHours);
         Some(Action::Defer { channel, attempt, now, until, reason })
@@ -329,6 +332,7 @@ impl Subject {
             channel: self.channel,
             attempt: self.attempt,
             category: created.category.clone(),
+            critical: self.is_critical(),
             priority: created.priority,
             created_at: overview.created_at,
             words: said.words,

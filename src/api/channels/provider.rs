@@ -78,7 +78,7 @@ enum Security {
     None,
 }
 
-/// `List-Unsubscribe` of e-mails that have a category.
+/// `List-Unsubscribe` of e-mails that have a category which is not critical; where it is longer than a line of mail, there is none.
 #[derive(Debug, Deserialize, Object)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 #[oai(deny_unknown_fields)]

@@ -110,6 +110,7 @@ impl Trials {
             channel,
             attempt: 1,
             category: None,
+            critical: false,
             priority: Priority::Normal,
             created_at: clock::now(),
             words,
