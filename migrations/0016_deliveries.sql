@@ -50,6 +50,6 @@ BEGIN
     CREATE INDEX deliveries_error_of_user ON deliveries (tenant, user_id, error_class, channel, status, position)
         WHERE error_class IS NOT NULL;
     -- What failed for good and may be retried. What has ended since is not walked past.
-    CREATE INDEX deliveries_failed ON deliveries (tenant, status, channel, error_class, position)
+    CREATE INDEX deliveries_failed ON deliveries (tenant, status, channel, error_class, position) INCLUDE (user_id)
         WHERE life = 'active' AND status IN ('dead_lettered', 'exhausted');
 END $$;

@@ -35,6 +35,8 @@ struct Breaker {
     pause: Duration,
     /// Nobody passes until then; afterwards one does, and the next waits for how it went.
     open_until: Option<Instant>,
+    /// Since when that is so. How calls go that began before says nothing new.
+    opened_at: Option<Instant>,
 }
 
 pub struct Breakers {
@@ -72,8 +74,13 @@ impl Breakers {
         }
     }
 
-    pub fn succeeded(&self, circuit: &Circuit) {
-        if self.circuits().pop(circuit).is_some_and(|breaker| breaker.open_until.is_some()) {
+    /// A call that began at `called` did what it should.
+    pub fn succeeded(&self, circuit: &Circuit, called: Instant) {
+        let mut circuits = self.circuits();
+        if circuits.peek(circuit).is_some_and(|breaker| breaker.opened_at > Some(called)) {
+            return;
+        }
+        if circuits.pop(circuit).is_some_and(|breaker| breaker.open_until.is_some()) {
             self.open.of(circuit.channel).dec();
         }
     }
@@ -83,17 +90,22 @@ impl Breakers {
         let mut circuits = self.circuits();
         self.make_room(&mut circuits, circuit);
         let Some(breaker) = circuits.get_mut(circuit) else { return };
-        breaker.failures = 0;
+        (breaker.failures, breaker.opened_at) = (0, Some(now));
         if breaker.open_until.replace(now + pause.min(PAUSE_MAX)).is_none() {
             self.open.of(circuit.channel).inc();
         }
     }
 
-    pub fn failed(&self, circuit: &Circuit, now: Instant) {
+    /// A call that began at `called` did not.
+    pub fn failed(&self, circuit: &Circuit, called: Instant, now: Instant) {
         let mut circuits = self.circuits();
         self.make_room(&mut circuits, circuit);
         let Some(breaker) = circuits.get_mut(circuit) else { return };
+        if breaker.opened_at > Some(called) {
+            return;
+        }
         breaker.failures += 1;
+        breaker.opened_at = Some(now).filter(|_| breaker.failures >= FAILURES_MAX);
         if breaker.failures < FAILURES_MAX {
             if breaker.open_until.take().is_some() {
                 self.open.of(circuit.channel).dec();
@@ -109,7 +121,7 @@ impl Breakers {
 
     fn make_room(&self, circuits: &mut LruCache<Circuit, Breaker>, circuit: &Circuit) {
         if !circuits.contains(circuit) {
-            let fresh = Breaker { failures: 0, pause: PAUSE_MIN, open_until: None };
+            let fresh = Breaker { failures: 0, pause: PAUSE_MIN, open_until: None, opened_at: None };
             if let Some((gone, breaker)) = circuits.push(circuit.clone(), fresh)
                 && breaker.open_until.is_some()
             {
@@ -141,41 +153,56 @@ mod tests {
         let (breakers, circuit, start) = (Breakers::new(open.clone()), circuit(), Instant::now());
         let gauge = || open.of(Channel::Webhook).get();
         for _ in 0..4 {
-            breakers.failed(&circuit, start);
+            breakers.failed(&circuit, start, start);
         }
-        breakers.succeeded(&circuit);
+        breakers.succeeded(&circuit, start);
         for _ in 0..4 {
-            breakers.failed(&circuit, start);
+            breakers.failed(&circuit, start, start);
         }
         assert_eq!((breakers.open_until(&circuit, start), gauge()), (None, 0), "not five in a row");
-        breakers.failed(&circuit, start);
+        breakers.failed(&circuit, start, start);
         assert_eq!((breakers.open_until(&circuit, start), gauge()), (Some(seconds(start, 5)), 1));
         assert!(!breakers.pass(&circuit, seconds(start, 4), PATIENCE));
         let trial = seconds(start, 5);
         assert!(breakers.pass(&circuit, trial, PATIENCE) && !breakers.pass(&circuit, trial, PATIENCE));
-        breakers.failed(&circuit, trial);
+        breakers.failed(&circuit, trial, trial);
         assert_eq!(breakers.open_until(&circuit, trial), Some(seconds(trial, 10)));
         let mut now = trial;
         for _ in 0..10 {
             now = breakers.open_until(&circuit, now).expect("it is open");
             assert!(breakers.pass(&circuit, now, PATIENCE));
-            breakers.failed(&circuit, now);
+            breakers.failed(&circuit, now, now);
         }
         assert_eq!(breakers.open_until(&circuit, now), Some(now + PAUSE_MAX));
         assert_eq!(gauge(), 1, "it is one endpoint");
-        breakers.succeeded(&circuit);
+        breakers.succeeded(&circuit, now);
         assert!(breakers.pass(&circuit, now, PATIENCE) && gauge() == 0);
+    }
+
+    #[test]
+    fn calls_that_began_before_it_opened_say_nothing_new() {
+        let open = Metrics::default().channels.breaker_open.clone();
+        let (breakers, circuit, start) = (Breakers::new(open), circuit(), Instant::now());
+        let ended = seconds(start, 1);
+        (0..32).for_each(|_| breakers.failed(&circuit, start, ended));
+        assert_eq!(breakers.open_until(&circuit, ended), Some(ended + PAUSE_MIN), "it is left alone once");
+        breakers.succeeded(&circuit, start);
+        assert_eq!(breakers.open_until(&circuit, ended), Some(ended + PAUSE_MIN));
+        let trial = ended + PAUSE_MIN;
+        assert!(breakers.pass(&circuit, trial, PATIENCE));
+        breakers.succeeded(&circuit, trial);
+        assert_eq!(breakers.open_until(&circuit, trial), None);
     }
 
     #[test]
     fn who_asks_for_time_gets_it_and_has_not_failed() {
         let open = Metrics::default().channels.breaker_open.clone();
         let (breakers, circuit, start) = (Breakers::new(open.clone()), circuit(), Instant::now());
-        (0..4).for_each(|_| breakers.failed(&circuit, start));
+        (0..4).for_each(|_| breakers.failed(&circuit, start, start));
         breakers.asked(&circuit, start, Duration::from_secs(30));
         assert!(!breakers.pass(&circuit, seconds(start, 29), PATIENCE));
         assert!(breakers.pass(&circuit, seconds(start, 30), PATIENCE));
-        breakers.failed(&circuit, seconds(start, 31));
+        breakers.failed(&circuit, seconds(start, 31), seconds(start, 31));
         assert!(breakers.pass(&circuit, seconds(start, 31), PATIENCE), "the first in a row");
         assert_eq!(open.of(Channel::Webhook).get(), 0);
         breakers.asked(&circuit, start, Duration::from_secs(86_400));
@@ -190,7 +217,7 @@ mod tests {
     fn a_trial_that_nobody_reports_is_followed_by_another() {
         let open = Metrics::default().channels.breaker_open.clone();
         let (breakers, circuit, start) = (Breakers::new(open), circuit(), Instant::now());
-        (0..5).for_each(|_| breakers.failed(&circuit, start));
+        (0..5).for_each(|_| breakers.failed(&circuit, start, start));
         let trial = seconds(start, 5);
         assert!(breakers.pass(&circuit, trial, PATIENCE));
         assert!(!breakers.pass(&circuit, seconds(trial, 14), PATIENCE));

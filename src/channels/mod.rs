@@ -156,7 +156,8 @@ impl Channels {
         let configured = settings.channels.get(&channel).ok_or(NoRoute::Skip(SkipReason::NotConfigured))?;
         let targets = targets(tenant, channel, configured, addresses).map_err(NoRoute::Skip)?;
         let now = Instant::now();
-        let whole = !targets.iter().any(|target| target.own);
+        // Elsewhere the next message may go to an address of its reader's own.
+        let whole = channel == Channel::Email;
         let later = |until: Instant| NoRoute::Later { pause: until.saturating_duration_since(now), whole };
         let open =
             || targets.iter().map(|target| inner.breakers.open_until(&target.circuit, now)).min().flatten();
@@ -267,9 +268,9 @@ impl Route {
                     breakers.asked(&target.circuit, Instant::now(), Duration::from_secs(seconds.into()));
                 }
                 (Some(FailureClass::Transient | FailureClass::Unknown), _) => {
-                    breakers.failed(&target.circuit, Instant::now());
+                    breakers.failed(&target.circuit, called, Instant::now());
                 }
-                _ => breakers.succeeded(&target.circuit),
+                _ => breakers.succeeded(&target.circuit, called),
             }
             match class {
                 Some(FailureClass::Transient) => passed_over.push((sent, target)),

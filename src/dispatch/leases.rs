@@ -95,9 +95,15 @@ WITH RECURSIVE lanes AS (
       LEFT JOIN unnest($6::text[], $7::text[], $8::bigint[]) t (tenant, channel, room)
              ON (t.tenant, t.channel) = (q.tenant, q.channel)
      CROSS JOIN LATERAL (
-           SELECT work_at FROM delivery_v3.deliveries
-            WHERE (priority, tenant, channel) = (q.lane, q.tenant, q.channel) AND work_at <= now()
-            ORDER BY work_at LIMIT 1) h
+           SELECT d.work_at FROM delivery_v3.deliveries d
+            CROSS JOIN LATERAL (SELECT d.attempt + CASE d.status WHEN 'started' THEN 1 ELSE 0 END AS attempt) n
+            WHERE (d.priority, d.tenant, d.channel) = (q.lane, q.tenant, q.channel) AND d.work_at <= now()
+              AND (SELECT 1 FROM dispatch.leases o
+                    WHERE (o.notification, o.channel, o.attempt) = (d.notification, d.channel, n.attempt)
+                      AND o.until > now() LIMIT 1) IS NULL
+              AND (SELECT 1 FROM delivery_v3.parked p
+                    WHERE (p.tenant, p.user_id) = (d.tenant, d.user_id) LIMIT 1) IS NULL
+            ORDER BY d.work_at LIMIT 1) h
      WHERE coalesce(t.room, $9) > 0
 ), found AS (
     SELECT w.*, l.lane, q.room, q.share,

@@ -104,3 +104,21 @@ async fn a_channel_that_must_wait_does_not_hold_up_its_lane() {
     let webhooks = endpoint.so_far().iter().filter(|call| !call.id.is_empty()).count();
     assert!(webhooks < 150, "nobody waited for the slow one: {webhooks}");
 }
+
+#[tokio::test]
+async fn what_is_put_off_does_not_stand_in_the_way_of_another_queue() {
+    let service = service_with(&[("TIDINGS_DISPATCH_CONCURRENCY", "1")]).await;
+    let busy = Endpoint::start(|_, _| Says::Busy(429, 60)).await;
+    reach(&service, "alice", &busy).await;
+    let many = json!({"notifications": vec![by_webhook("alice"); 3]});
+    service.post("/v1/notifications/batch", &many).await.expect(200);
+    // The other two stay due, the longest of all, while their endpoint is left alone.
+    busy.calls(1).await;
+    let quick = Endpoint::saying(200).await;
+    slack(&service, &quick).await;
+    for _ in 0..3 {
+        let id = service.create_with(&by_slack("normal")).await;
+        story(&service, &id, "delivery.succeeded").await;
+    }
+    assert_eq!(busy.so_far().len(), 1);
+}
