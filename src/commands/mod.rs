@@ -59,7 +59,7 @@ use locks::Locks;
 /// How long a command may wait for the log.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// A pause between attempts after a conflict with another node.
-const CONFLICT_PAUSE: Duration = Duration::from_millis(5);
+pub const CONFLICT_PAUSE: Duration = Duration::from_millis(5);
 
 /// On whose behalf, and as part of which request.
 #[derive(Clone, Debug)]

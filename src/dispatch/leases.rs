@@ -8,7 +8,7 @@ use tidings_domain::notification::{Channel, Priority};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::places::{Room, is_quiet};
+use super::places::{Room, is_quiet, number};
 use crate::clock;
 
 /// How long what was claimed is left to the worker, until an attempt begins. That has a deadline of its own.
@@ -88,12 +88,13 @@ WITH RECURSIVE lanes AS (
             WHERE priority = p.lane AND work_at IS NOT NULL AND (tenant, channel) > (p.tenant, p.channel)
             ORDER BY tenant, channel LIMIT 1) q
 ), due AS (
-    SELECT q.lane, q.tenant, q.channel, coalesce(t.room, $9) AS room,
+    SELECT q.lane, q.tenant, q.channel, r.room,
            row_number() OVER (PARTITION BY q.lane ORDER BY h.work_at) AS place,
            2 * $4 / least(count(*) OVER (PARTITION BY q.lane), $4) AS share
       FROM queues q
       LEFT JOIN unnest($6::text[], $7::text[], $8::bigint[]) t (tenant, channel, room)
              ON (t.tenant, t.channel) = (q.tenant, q.channel)
+     CROSS JOIN LATERAL (SELECT coalesce(t.room, $9) + CASE WHEN q.lane < $10 THEN 0 ELSE $13 END AS room) r
      CROSS JOIN LATERAL (
            SELECT d.work_at FROM delivery_v3.deliveries d
             CROSS JOIN LATERAL (SELECT d.attempt + CASE d.status WHEN 'started' THEN 1 ELSE 0 END AS attempt) n
@@ -104,7 +105,7 @@ WITH RECURSIVE lanes AS (
               AND (SELECT 1 FROM delivery_v3.parked p
                     WHERE (p.tenant, p.user_id) = (d.tenant, d.user_id) LIMIT 1) IS NULL
             ORDER BY d.work_at LIMIT 1) h
-     WHERE coalesce(t.room, $9) > 0
+     WHERE r.room > 0
 ), found AS (
     SELECT w.*, l.lane, q.room, q.share,
            l.pass + l.stride * row_number() OVER (PARTITION BY l.lane ORDER BY w.work_at) AS pass
@@ -159,7 +160,6 @@ impl Leases {
     pub async fn claim(&self, passes: [(i16, f64, f64); 4], room: &Room) -> Result<Look, sqlx::Error> {
         let passes: Vec<_> =
             passes.into_iter().filter(|(lane, ..)| room.quiet > 0 || !is_quiet(*lane)).collect();
-        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let rows: Vec<FoundRow> = sqlx::query_as(CLAIM)
             .bind(passes.iter().map(|(lane, ..)| *lane).collect::<Vec<_>>())
             .bind(passes.iter().map(|(_, pass, _)| *pass).collect::<Vec<_>>())
@@ -168,11 +168,12 @@ impl Leases {
             .bind(number(room.quiet))
             .bind(room.queues.iter().map(|((tenant, _), _)| tenant.as_str()).collect::<Vec<_>>())
             .bind(room.queues.iter().map(|((_, channel), _)| channel.as_str()).collect::<Vec<_>>())
-            .bind(room.queues.iter().map(|(_, room)| number(*room)).collect::<Vec<_>>())
-            .bind(number(room.each))
+            .bind(room.queues.iter().map(|(_, room)| *room).collect::<Vec<_>>())
+            .bind(room.each)
             .bind(Priority::High as i16)
             .bind(self.node)
             .bind(LEASE.as_secs_f64())
+            .bind(room.loud)
             .fetch_all(&self.pool)
             .await?;
         let served: Vec<(i16, f64)> = rows.iter().map(|row| (row.lane, row.pass)).collect();

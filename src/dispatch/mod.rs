@@ -188,7 +188,7 @@ impl Dispatcher {
         let wait = next.map_or(LOOK_EVERY, |(_, wait)| wait).min(held).min(LOOK_EVERY);
         // The room of before: what was claimed just now may be all that there is room for, too.
         let after = self.places.room(now);
-        let barred = after.quiet == 0 || after.queues.iter().any(|(_, room)| *room == 0);
+        let barred = after.quiet == 0 || after.queues.iter().any(|(_, room)| *room <= 0);
         Ok(Turn::Idle { next: next.map(|(at, _)| at), wait, barred })
     }
 

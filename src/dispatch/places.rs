@@ -1,5 +1,6 @@
 //! The calls that a node makes at once, and who may have how many of them. A quarter is kept for what is loud, and no channel
-//! of a tenant has more than half: endpoints that hang hold up neither the urgent nor anybody else.
+//! of a tenant has more than half, or that quarter beside it for what is loud: endpoints that hang hold up neither the urgent
+//! nor anybody else.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -41,9 +42,11 @@ pub struct Room {
     /// Of them, for what is low or normal.
     pub quiet: usize,
     /// Of them, for one queue that is not among `queues`.
-    pub each: usize,
-    /// The queues of which something is under way, or that are held.
-    pub queues: Vec<(Queue, usize)>,
+    pub each: i64,
+    /// What a queue has beside that for the loud.
+    pub loud: i64,
+    /// The queues of which something is under way, or that are held. Below zero is what they have of the room for the loud.
+    pub queues: Vec<(Queue, i64)>,
     /// When the next of the held is not any more.
     pub held_until: Option<Instant>,
 }
@@ -53,6 +56,11 @@ pub struct Place {
     queue: Queue,
     quiet: bool,
     inner: Arc<Inner>,
+}
+
+/// As Postgres counts.
+pub fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Whether it waits behind what is loud.
@@ -69,19 +77,17 @@ impl Places {
     pub fn room(&self, now: Instant) -> Room {
         let mut state = self.inner.lock();
         state.held.retain(|_, until| *until > now);
-        let each = (self.all / 2).max(1);
-        let mut queues: HashMap<Queue, usize> = state
-            .by_queue
-            .iter()
-            .map(|(queue, taken)| (queue.clone(), each.saturating_sub(*taken)))
-            .collect();
-        queues.extend(state.held.keys().map(|queue| (queue.clone(), 0)));
+        let (each, loud) = (number(self.all / 2).max(1), number(self.all / 4));
+        let busy = state.by_queue.iter().map(|(queue, taken)| (queue.clone(), each - number(*taken)));
+        let mut queues: HashMap<Queue, i64> = busy.collect();
+        queues.extend(state.held.keys().map(|queue| (queue.clone(), -loud)));
         let all = self.all.saturating_sub(state.taken);
         let for_quiet = self.all - self.all / 4;
         Room {
             all,
             quiet: all.min(for_quiet.saturating_sub(state.quiet)),
             each,
+            loud,
             queues: queues.into_iter().collect(),
             held_until: state.held.values().min().copied(),
         }
@@ -152,21 +158,22 @@ mod tests {
         let (places, now) = (Places::new(64), Instant::now());
         let acme = take(&places, "acme", LOW, 32);
         let room = places.room(now);
-        assert_eq!((room.all, room.quiet, room.each), (32, 16, 32));
+        assert_eq!((room.all, room.quiet, room.each, room.loud), (32, 16, 32, 16));
         assert_eq!(room.queues, [(queue("acme"), 0)]);
         let others = take(&places, "other", LOW, 16);
         assert_eq!((places.room(now).all, places.room(now).quiet), (16, 0), "the rest is for the loud");
         let urgents = take(&places, "other", URGENT, 16);
         assert_eq!((places.room(now).all, places.room(now).quiet), (0, 0));
         drop((acme, others, urgents));
-        let fresh = Room { all: 64, quiet: 48, each: 32, queues: vec![], held_until: None };
+        let fresh = Room { all: 64, quiet: 48, each: 32, loud: 16, queues: vec![], held_until: None };
         assert_eq!(places.room(now), fresh);
     }
 
     #[test]
     fn a_single_place_is_anybody_s() {
         let (places, now) = (Places::new(1), Instant::now());
-        assert_eq!((places.room(now).quiet, places.room(now).each), (1, 1));
+        let room = places.room(now);
+        assert_eq!((room.quiet, room.each, room.loud), (1, 1, 0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -177,7 +184,7 @@ mod tests {
         let room = places.room(now);
         assert_eq!(
             (room.queues, room.held_until),
-            (vec![(queue("acme"), 0)], Some(now + Duration::from_secs(5)))
+            (vec![(queue("acme"), -2)], Some(now + Duration::from_secs(5)))
         );
         assert_eq!(places.room(now + Duration::from_secs(5)).queues, []);
     }

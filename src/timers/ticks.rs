@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lru::LruCache;
+use poem::http::StatusCode;
 use sqlx::PgConnection;
 use tidings_domain::schedule::{Reason, ScheduleId};
 use tidings_projections::timers::{DueSchedule, due_schedules};
@@ -14,7 +15,7 @@ use super::{AGAIN_AFTER, FiringError};
 use crate::api::Requests;
 use crate::auth::Principal;
 use crate::clock;
-use crate::commands::{CommandError, Commands, Context, DueTick};
+use crate::commands::{CONFLICT_PAUSE, CommandError, Commands, Context, DueTick};
 
 /// Schedules of one turn.
 const CHUNK: i64 = 100;
@@ -83,8 +84,12 @@ impl Ticker {
                 (_, None) => Some(Err(reason("nobody knows its words any more"))),
                 (_, Some(request)) => match self.requests.make(&id.tenant, request, clock::now()).await {
                     Ok(asked) => Some(Ok(asked)),
-                    Err(problem) if problem.status().is_server_error() => {
+                    Err(problem) if problem.status() == StatusCode::SERVICE_UNAVAILABLE => {
                         return Err(CommandError::Unavailable(problem.first().1.to_owned()));
+                    }
+                    // One tenant's trouble is not that of all timers.
+                    Err(problem) if problem.status().is_server_error() => {
+                        return Err(CommandError::Fault(problem.first().1.to_owned()));
                     }
                     Err(problem) => {
                         let (pointer, detail) = problem.first();
@@ -95,7 +100,7 @@ impl Ticker {
             match self.commands.tick(&context, &id, tick, asked).await {
                 Ok(reached) => position = reached,
                 // Another node had it, or it was changed: the log knows.
-                Err(CommandError::Conflict) => {}
+                Err(CommandError::Conflict) => tokio::time::sleep(CONFLICT_PAUSE).await,
                 Err(error) => return Err(error),
             }
         }

@@ -76,8 +76,14 @@ async fn endpoints_that_hang_hold_up_neither_other_channels_nor_what_is_urgent()
     slack(&service, &quick).await;
     let id = service.create_with(&by_slack("urgent")).await;
     story(&service, &id, "delivery.succeeded").await;
+    // Also where the lows of the same channel hang.
+    reach(&service, "carol", &quick).await;
+    let mut urgent = by_webhook("carol");
+    urgent["priority"] = "urgent".into();
+    let id = service.create_with(&urgent).await;
+    story(&service, &id, "delivery.succeeded").await;
     let calls = [&silent, &silent_too, &quick].map(|endpoint| endpoint.so_far().len());
-    assert_eq!(calls, [2, 1, 2], "the other places are taken");
+    assert_eq!(calls, [2, 1, 3], "the other places are taken");
     silent.open();
     silent_too.open();
 }
