@@ -20,7 +20,7 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 use crate::api::Problem;
-use crate::api::parameter::{Before, Parameter};
+use crate::api::http::parameter::{Before, Parameter};
 use crate::gateway::inbound::{self, Inbound, Order};
 use crate::instant;
 use crate::mirror::Entry;

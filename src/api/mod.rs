@@ -1,59 +1,22 @@
 //! The HTTP contract: parse, authorise, execute or query, answer. Wire types live here and nowhere else.
 
-mod access;
-mod addresses;
-mod backend;
-mod batch;
-mod body;
-mod broadcasts;
-mod bulk_marks;
-mod categories;
-mod channels;
-mod closed;
-mod content;
-mod credentials;
-mod deliveries;
-mod digests;
+mod audience;
 mod document;
-mod duration;
 mod events;
-mod examples;
-mod export;
-mod health;
-mod hooks;
+pub(crate) mod http;
 mod inbox;
-mod keys;
-mod live;
-mod methods;
-mod metrics;
-mod next;
-mod notification_list;
 mod notifications;
-mod origins;
-pub(crate) mod parameter;
-mod plan;
-mod plans;
-mod problem;
-mod projections;
-mod rate_limit;
-mod reads;
-mod recipients;
-mod request;
-pub mod request_id;
-mod schedules;
-mod scopes;
-mod sources;
-mod templates;
-mod tickets;
-mod topics;
-mod wire;
+mod operation;
+mod settings;
+mod triggers;
+mod values;
 
-pub use health::Readiness;
-pub use keys::to_json as key_to_json;
-pub use origins::Origins;
-pub use problem::{Kind, Problem};
-pub use reads::parse_user;
-pub use schedules::Requests;
+pub use http::origins::Origins;
+pub use http::problem::{Kind, Problem};
+pub use http::reads::parse_user;
+pub use operation::health::Readiness;
+pub use operation::keys::to_json as key_to_json;
+pub use triggers::schedules::Requests;
 
 use std::sync::Arc;
 
@@ -65,9 +28,16 @@ use crate::channels::{Channels, OutgoingPolicy};
 use crate::gateway::Gateway;
 use crate::read_models::ReadModels;
 use crate::telemetry::metrics::Vitals;
-use access::Access;
-use backend::Backend;
-use reads::Reads;
+use audience::{broadcasts, recipients, topics};
+use http::access::Access;
+use http::backend::Backend;
+use http::reads::Reads;
+use http::{access, methods, problem, rate_limit, request_id};
+use inbox::{bulk_marks, live, tickets};
+use notifications::{batch, deliveries};
+use operation::{health, keys, metrics, projections};
+use settings::{categories, channels, plans, templates};
+use triggers::{hooks, schedules, sources};
 
 /// What the routes serve from.
 pub struct Parts {
@@ -156,7 +126,7 @@ fn service() -> OpenApiService<Apis, ()> {
         (hooks::Hooks, categories::Categories, plans::Plans, schedules::Schedules, deliveries::Deliveries),
     );
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
-        .description(include_str!("description.md"))
+        .description(include_str!("document/description.md"))
         .license(LicenseObject::new("MIT OR Apache-2.0"))
 }
 
