@@ -99,7 +99,7 @@ pub struct TemplateVersion {
 pub struct Collected {
     /// Counted from 1.
     pub number: u32,
-    /// What all of them take as JSON.
+    /// What all of them take as JSON, with each title once more: it stands in the digest's own words, too.
     pub bytes: u64,
     /// `None` once the recipient's key was destroyed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,7 +111,7 @@ pub struct Collected {
 }
 
 impl Collected {
-    /// Of a digest with more than one item: a notification is never larger, and a socket's queue holds it several times.
+    /// Of a digest with more than one item, with all that it says: a socket's queue holds it several times.
     pub const BYTES_MAX: u64 = 128 << 10;
 
     /// The item that opens a digest.
@@ -122,7 +122,9 @@ impl Collected {
     /// The item after this one; `None` where the digest is full.
     pub fn then(&self, item: Item, items_max: u32) -> Option<Self> {
         let (number, bytes) = (self.number + 1, self.bytes + bytes_of(&item));
-        (number <= items_max && bytes <= Self::BYTES_MAX).then(|| Self::new(number, bytes, item))
+        // The newest item's data are the digest's own, too.
+        let fits = bytes + json_bytes(&item.data) <= Self::BYTES_MAX;
+        (number <= items_max && fits).then(|| Self::new(number, bytes, item))
     }
 
     fn new(number: u32, bytes: u64, Item { words, template, data }: Item) -> Self {
@@ -130,10 +132,12 @@ impl Collected {
     }
 }
 
-fn bytes_of(item: &Item) -> u64 {
-    let bytes =
-        serde_json::to_vec(&(&item.words, &item.data)).expect("strings and JSON values always serialise");
-    bytes.len() as u64
+fn bytes_of(Item { words, data, .. }: &Item) -> u64 {
+    json_bytes(&(words, data, &words.title))
+}
+
+fn json_bytes(value: &impl Serialize) -> u64 {
+    serde_json::to_vec(value).expect("strings and JSON values always serialise").len() as u64
 }
 
 /// What a digest says: the content and the data of its notification from here on.

@@ -24,7 +24,7 @@ pub struct PutDigest {
     /// more dots for members within members. What has no text, number or boolean there is collected together.
     #[oai(validator(min_length = 6, max_length = 128))]
     key: Option<String>,
-    /// A digest that has so many items, or items of 128 KiB, is full, and the next begins. 100 where it is left out.
+    /// A digest that has so many items, or would say more than 128 KiB, is full, and the next begins. 100 where it is left out.
     #[oai(validator(minimum(value = "2"), maximum(value = "1000")))]
     max_items: Option<u32>,
     /// The template that says it. It may declare the numbers `count` and `others` (all but the last) and the strings `items`

@@ -150,6 +150,21 @@ fn it_is_full_of_so_many_items_or_bytes() {
 }
 
 #[test]
+fn all_that_a_full_digest_says_is_bounded() {
+    let large = with(&"x".repeat(1_000), "/comments", &json!({"text": "y".repeat(20 << 10)}));
+    let mut items = vec![large.clone()];
+    let mut last = Collected::first(large.clone());
+    while let Some(then) = last.then(large.clone(), 1_000) {
+        items.push(large.clone());
+        last = then;
+    }
+    assert_eq!(items.len(), 4);
+    let events = released(history(Digest::default(), items));
+    let bytes = serde_json::to_vec(&events).unwrap().len() as u64;
+    assert!(bytes <= Collected::BYTES_MAX, "{bytes}");
+}
+
+#[test]
 fn what_was_forgotten_is_said_no_more() {
     let mut history = history(Digest::default(), [item("Ada commented"), item("Bob commented")]);
     for event in &mut history {
