@@ -24,7 +24,11 @@ pub struct Server {
 
 impl Server {
     pub async fn answering(answers: Vec<String>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1:0", answers).await
+    }
+
+    pub async fn at(address: &str, answers: Vec<String>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}/in", listener.local_addr().unwrap());
         let (seen, requests) = mpsc::unbounded_channel();
         let accepting = tokio::spawn(async move {

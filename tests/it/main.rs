@@ -14,6 +14,7 @@ mod bench;
 mod broadcasts;
 mod bulk_marks;
 mod categories;
+mod changing_names;
 mod channel_calls;
 mod channel_peers;
 mod channels;
