@@ -8,6 +8,7 @@ pub mod admissions;
 pub mod api;
 pub mod app;
 pub mod auth;
+mod batch_size;
 pub mod bench;
 pub mod channels;
 pub mod cli;

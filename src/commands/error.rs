@@ -86,6 +86,25 @@ pub(super) fn check_time(action: &Action, now: OffsetDateTime) -> Result<(), Com
     }
 }
 
+impl Outage for CommandError {
+    /// Whether the same command may succeed later, with nothing mended.
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Conflict | Self::Behind(_) | Self::Unavailable(_) => true,
+            Self::Append(error) => error.is_outage(),
+            Self::Refused(_)
+            | Self::TemplateRefused(_)
+            | Self::SettingsRefused(_)
+            | Self::BroadcastRefused(_)
+            | Self::SourceRefused(_)
+            | Self::ScheduleRefused(_)
+            | Self::KeyReused
+            | Self::Past { .. }
+            | Self::Fault(_) => false,
+        }
+    }
+}
+
 impl From<sqlx::Error> for CommandError {
     fn from(error: sqlx::Error) -> Self {
         Self::of(&error)

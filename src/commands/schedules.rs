@@ -14,6 +14,7 @@ use tidings_domain::{BroadcastId, NotificationId};
 use tidings_projections::log::Fact;
 use tidings_projections::schedule::Overview;
 use time::OffsetDateTime;
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 use super::changes::repeated;
@@ -42,6 +43,18 @@ impl DueTick {
     pub fn request(&self) -> Option<&Request> {
         self.overview.state.definition.as_ref()?.content.as_ref()
     }
+
+    /// Whether no other tick is due at `now`.
+    pub fn is_last(&self, now: OffsetDateTime) -> bool {
+        self.next_at.is_none_or(|next| next > now)
+    }
+}
+
+/// What a tick made, and the turn of its recipient where that counts or collects it: of many that tick at a time none is in vain.
+struct Made<'a> {
+    created: Created,
+    events: Vec<JobEvent>,
+    turn: Option<MutexGuard<'a, ()>>,
 }
 
 impl Commands {
@@ -155,18 +168,21 @@ impl Commands {
         let (command_id, epoch) = (clock::new_uuid(), self.log.epoch());
         let metadata = json!(context.metadata(command_id, None));
         let DueTick { step, from, next_at, overview } = tick;
-        let (result, mut events) = match (step, asked) {
-            (Step::Skip { to, count }, _) => (Outcome::Skipped { to, count }, Vec::new()),
+        let (mut events, mut _turn) = (Vec::new(), None);
+        let result = match (step, asked) {
+            (Step::Skip { to, count }, _) => Outcome::Skipped { to, count },
             (Step::Run { at, missed }, Some(Ok(asked))) => match self.made(context, asked, &metadata).await {
-                Ok((created, events)) => (Outcome::Created { at, missed, created }, events),
-                Err(CommandError::Refused(refusal)) => (failed(at, missed, &refusal), Vec::new()),
-                Err(CommandError::BroadcastRefused(refusal)) => (failed(at, missed, &refusal), Vec::new()),
+                Ok(made) => {
+                    (events, _turn) = (made.events, made.turn);
+                    Outcome::Created { at, missed, created: made.created }
+                }
+                Err(error @ (CommandError::Refused(_) | CommandError::BroadcastRefused(_))) => {
+                    failed(at, missed, &error)
+                }
                 Err(error) => return Err(error),
             },
-            (Step::Run { at, missed }, Some(Err(reason))) => {
-                (Outcome::Failed { at, missed, reason }, Vec::new())
-            }
-            (Step::Run { at, missed }, None) => (failed(at, missed, &"asks for nothing"), Vec::new()),
+            (Step::Run { at, missed }, Some(Err(reason))) => Outcome::Failed { at, missed, reason },
+            (Step::Run { at, missed }, None) => failed(at, missed, &"asks for nothing"),
         };
         let action = Action::Record(Tick { from, result, next_at });
         events.extend(self.schedule_event((id, &overview), action.clone(), &metadata).await?);
@@ -186,17 +202,21 @@ impl Commands {
         context: &Context,
         asked: Asked,
         metadata: &Value,
-    ) -> Result<(Created, Vec<JobEvent>), CommandError> {
+    ) -> Result<Made<'_>, CommandError> {
         match asked {
             Asked::Notification(create) => {
                 let id = NotificationId::new(clock::new_uuid());
                 let item = Item { id, action: notification::Action::Create(create), part: 0 };
+                let turn = match self.bound(context, &item.action).await? {
+                    Some(bound) => Some(self.locks.lock(&bound).await),
+                    None => None,
+                };
                 let mut admissions = self.admissions();
                 // Where its category is collected, that is a digest's.
                 let beginning = self.beginning(context, &item, &mut admissions, metadata).await?;
                 let Beginning { id, mut events, .. } = beginning;
                 events.extend(admissions.into_events(metadata).await?);
-                Ok((Created::Notification(id), events))
+                Ok(Made { created: Created::Notification(id), events, turn })
             }
             Asked::Broadcast(request) => {
                 let id = BroadcastId::new(clock::new_uuid());
@@ -220,7 +240,7 @@ impl Commands {
                     let codec = self.reader.codec();
                     events.push(JobEvent::prepare(codec, &serialized, fact, tenant, None).await?);
                 }
-                Ok((Created::Broadcast(id), events))
+                Ok(Made { created: Created::Broadcast(id), events, turn: None })
             }
         }
     }

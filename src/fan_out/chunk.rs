@@ -23,9 +23,9 @@ use crate::directory::Directory;
 use crate::log::{Job, JobEvent};
 use crate::telemetry::traces::TRACEPARENT;
 
-/// Recipients of a chunk. With two words about the broadcast itself they fill one call of the log, after which the next may
-/// go before the inbox has taken the first.
-pub const RECIPIENTS: usize = 248;
+/// Recipients of a chunk at most. With two words about the broadcast itself they fill one call of the log, after which the
+/// next may go before the inbox has taken the first.
+pub const RECIPIENTS_MAX: usize = 248;
 /// A chunk waits behind other bulk work, and for the inbox.
 const DEADLINE: Duration = Duration::from_secs(30);
 

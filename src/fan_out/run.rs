@@ -14,7 +14,8 @@ use tidings_projections::log::{KeyError, Outage, ReadError, Unreadable};
 use tidings_projections::subscribers::{Users, subscribed};
 
 use super::Workshop;
-use super::chunk::{Chain, RECIPIENTS};
+use super::chunk::{Chain, RECIPIENTS_MAX};
+use crate::batch_size::BatchSize;
 use crate::log::{AppendError, Appended, Lane};
 
 /// How long subscribers whose checkpoint was rewound by a crash are left alone.
@@ -59,7 +60,7 @@ impl Outage for FanOutError {
             Self::Read(error) => error.is_outage(),
             Self::Key(error) => error.is_outage(),
             Self::Codec(error) => error.is_outage(),
-            Self::Append(error) => !matches!(error, AppendError::Refused(_)),
+            Self::Append(error) => error.is_outage(),
             Self::Unreadable(_)
             | Self::Refused(_)
             | Self::Notification(_)
@@ -77,16 +78,22 @@ impl Workshop {
     /// Makes what is missing; gives the position of the end, whoever brought that about. An error leaves everything for
     /// another try.
     pub(super) async fn fan_out(&self, id: BroadcastId) -> Result<i64, FanOutError> {
+        // A chunk is made anew when anything else is collected or counted for one of its recipients meanwhile, which is the
+        // likelier the larger it is.
+        let mut recipients = BatchSize::new(RECIPIENTS_MAX);
         loop {
             let events = self.reader.ends_of(&self.pool, Broadcast::TYPE, &id.to_string()).await?;
             let overview = fold(&events)?.ok_or(FanOutError::Absent)?;
             if overview.state.life != Life::Running {
                 return Ok(overview.position);
             }
-            match self.go_on(overview).await {
+            match self.go_on(overview, &mut recipients).await {
                 Ok(()) => {}
                 // It was cancelled, somebody else works on it, or its recipients were told of something else: the log knows.
-                Err(FanOutError::Append(AppendError::Conflict)) => tokio::time::sleep(CONFLICT_PAUSE).await,
+                Err(FanOutError::Append(AppendError::Conflict)) => {
+                    recipients.was_too_much();
+                    tokio::time::sleep(CONFLICT_PAUSE).await;
+                }
                 Err(FanOutError::Append(AppendError::Busy)) => tokio::time::sleep(BUSY_PAUSE).await,
                 Err(error) => return Err(error),
             }
@@ -94,12 +101,12 @@ impl Workshop {
     }
 
     /// Returns when the last chunk is recorded.
-    async fn go_on(&self, overview: Overview) -> Result<(), FanOutError> {
+    async fn go_on(&self, overview: Overview, recipients: &mut BatchSize) -> Result<(), FanOutError> {
         let mut chain = Chain::new(overview, self);
         let mut under_way = None;
         loop {
-            let users = self.users(&chain).await?;
-            let is_last = users.len() < RECIPIENTS;
+            let users = self.users(&chain, recipients.get()).await?;
+            let is_last = users.len() < recipients.get();
             let chunk = Chunk {
                 number: chain.state.chunks + 1,
                 last_user: users.last().cloned(),
@@ -109,22 +116,25 @@ impl Workshop {
             let job = chain.job(users, chunk, self.log.epoch()).await?;
             // Handed in before the answer to the one before it, a chunk would follow whatever took that one's place: the log
             // asks for a predecessor, not for which. It could be a cancellation.
-            done(under_way.take()).await?;
+            if let Some(append) = under_way.take() {
+                done(append).await?;
+                recipients.went_well();
+            }
             let mut append = Box::pin(maybe_done(self.log.append(job, Lane::Bulk)));
             // The first poll puts the job into the queue.
             let _ = poll!(&mut append);
             if is_last {
-                return done(Some(append)).await;
+                return done(append).await;
             }
             under_way = Some(append);
         }
     }
 
-    /// Those who come next.
-    async fn users(&self, chain: &Chain) -> Result<Vec<UserId>, FanOutError> {
+    /// Those who come next, at most so many.
+    async fn users(&self, chain: &Chain, limit: usize) -> Result<Vec<UserId>, FanOutError> {
         let last_user = chain.state.last_user.as_ref();
         let topic = match &chain.created.audience {
-            Audience::UserIds(users) => return Ok(users.after(last_user, RECIPIENTS).to_vec()),
+            Audience::UserIds(users) => return Ok(users.after(last_user, limit).to_vec()),
             Audience::Topic(topic) => topic,
         };
         let users = Users {
@@ -132,7 +142,7 @@ impl Workshop {
             topic: topic.as_str(),
             after: last_user.map_or("", UserId::as_str),
             at: Some(chain.created_position),
-            limit: RECIPIENTS as i64,
+            limit: limit as i64,
         };
         loop {
             let page = subscribed(&self.pool, users).await?;
@@ -145,11 +155,10 @@ impl Workshop {
     }
 }
 
-async fn done<F>(append: Option<Append<F>>) -> Result<(), FanOutError>
+async fn done<F>(mut append: Append<F>) -> Result<(), FanOutError>
 where
     F: Future<Output = Result<Appended, AppendError>>,
 {
-    let Some(mut append) = append else { return Ok(()) };
     append.as_mut().await;
     match append.as_mut().take_output() {
         Some(result) => Ok(result.map(drop)?),

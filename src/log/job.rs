@@ -7,7 +7,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use tidings_domain::SECRET_MEMBER;
 use tidings_projections::log::codec::{CodecError, Place, seal_with};
-use tidings_projections::log::{Codec, Fact, RecipientKey, Recorded};
+use tidings_projections::log::{Codec, Fact, Outage, RecipientKey, Recorded};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -178,4 +178,13 @@ pub enum AppendError {
     /// The database refuses this job's data; all others of its batch went on.
     #[error("the log refuses the data: {0}")]
     Refused(String),
+}
+
+impl Outage for AppendError {
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Conflict | Self::Busy | Self::Expired | Self::DatabaseBehind | Self::OutcomeUnknown => true,
+            Self::Refused(_) => false,
+        }
+    }
 }

@@ -17,7 +17,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Executor, PgConnection};
 use tidings_domain::notification::Action;
 use tidings_domain::{NotificationId, Tenant};
-use tidings_projections::log::Watermark;
+use tidings_projections::log::{Outage, Watermark};
 use tidings_projections::processor::Committed;
 use tidings_projections::timers::{After, Due, Kind, due, next_due};
 use time::OffsetDateTime;
@@ -26,11 +26,14 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::auth::Principal;
+use crate::batch_size::BatchSize;
 use crate::clock;
 use crate::commands::{CommandError, Commands, Context, Item};
+use crate::log::AppendError;
 use crate::telemetry::metrics::TimerMetrics;
 
-/// Timers of one turn: they fit one call of the log, and hold up nobody for long.
+/// Timers of one turn: they fit one call of the log, and hold up nobody for long. Those that end large digests read so much that
+/// fewer of them can be made before the deadline of a command.
 const CHUNK: usize = 250;
 /// What another node has set may be due before this one learns of it; this is how late it can be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -90,6 +93,7 @@ pub struct Timers {
     /// What was fired here lately. A timer that is still there was either not folded yet or has no effect.
     fired: LruCache<Fired, Instant>,
     well: bool,
+    chunk: BatchSize,
     metrics: TimerMetrics,
 }
 
@@ -110,6 +114,7 @@ impl Timers {
             set,
             fired: LruCache::new(FIRED_MAX),
             well: true,
+            chunk: BatchSize::new(CHUNK),
             metrics,
         }
     }
@@ -181,7 +186,7 @@ impl Timers {
             return Ok(Turn::Elsewhere);
         }
         let chunk = self.next_chunk(reading).await?;
-        let fired = if chunk.is_empty() { None } else { Some(self.fire(chunk).await?) };
+        let fired = if chunk.is_empty() { None } else { Some(self.fire_bounded(chunk).await?) };
         let fired = fired.max(self.ticker.tick(reading).await?);
         let done = if let Some(position) = fired {
             // Without it, the turn after this one is in vain; no more than that.
@@ -200,8 +205,8 @@ impl Timers {
     async fn next_chunk(&mut self, connection: &mut PgConnection) -> Result<Vec<Due>, sqlx::Error> {
         let mut after = None;
         loop {
-            let page = due(&mut *connection, after, CHUNK as i64).await?;
-            let is_last = page.len() < CHUNK;
+            let page = due(&mut *connection, after, self.chunk.get() as i64).await?;
+            let is_last = page.len() < self.chunk.get();
             after = page.last().map(After::from);
             let chunk: Vec<Due> = page.into_iter().filter(|due| !self.was_fired(due)).collect();
             if is_last || !chunk.is_empty() {
@@ -212,6 +217,19 @@ impl Timers {
 
     fn was_fired(&mut self, due: &Due) -> bool {
         self.fired.get(&key(due)).is_some_and(|at| at.elapsed() < AGAIN_AFTER)
+    }
+
+    /// What misses its deadline is not tried again as a whole.
+    async fn fire_bounded(&mut self, chunk: Vec<Due>) -> Result<i64, FiringError> {
+        let fired = self.fire(chunk).await;
+        match &fired {
+            Ok(_) => self.chunk.went_well(),
+            Err(FiringError::Command(CommandError::Append(AppendError::Expired))) => {
+                self.chunk.was_too_much();
+            }
+            Err(_) => {}
+        }
+        fired
     }
 
     /// Gives a position that all of it is at or before.
@@ -248,14 +266,14 @@ impl Timers {
                     let late = (clock::instant() - due.due_at).as_seconds_f64();
                     self.metrics.late_seconds.observe(late.max(0.0));
                 }
-                // No repetition helps, but for one after a mending.
-                Err(error @ (CommandError::Fault(_) | CommandError::Refused(_))) => {
-                    let notification = NotificationId::new(due.notification);
-                    tracing::error!(%notification, %error, "a timer cannot be fired");
-                }
-                Err(error) => {
+                Err(error) if error.is_outage() => {
                     failed = Some(error);
                     continue;
+                }
+                // No repetition helps, but for one after a mending.
+                Err(error) => {
+                    let notification = NotificationId::new(due.notification);
+                    tracing::error!(%notification, %error, "a timer cannot be fired");
                 }
             }
             self.remember(std::slice::from_ref(due));

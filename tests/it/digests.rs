@@ -1,13 +1,14 @@
 //! Digests: what a category collects comes as one notification per window, with every item in it once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::hooks::{configure, github, send};
-use crate::support::{Answer, Seen, Service, Socket, note, run_to_end};
+use crate::support::{Answer, PATIENCE, Seen, Service, Socket, note, run_to_end};
 
 const COMMENTS: &str = "/v1/categories/comments";
 
@@ -363,4 +364,51 @@ async fn what_is_kept_of_a_digest_is_shown_and_what_could_not_be_is_refused_by_i
     let again = keyed().await.expect(200);
     assert_eq!((again.json(), again.header("idempotent-replayed")), (done.json(), Some("true")));
     service.create_with(&note("alice")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broadcast_comes_to_its_end_while_all_it_reaches_are_told_of_something_else() {
+    const USERS: usize = 400;
+    let service = Service::start().await;
+    collect(&service, json!({"window": "1h"})).await;
+    let users: Vec<String> = (0..USERS).map(|n| format!("u{n}")).collect();
+    for some in users.chunks(100) {
+        join_all(some.iter().map(async |user| collected(&service, &comment(user, "First")).await)).await;
+    }
+    let news = json!({"user_ids": users, "content": {"title": "News", "body": ""}, "category": "comments"});
+    let path =
+        format!("/v1/broadcasts/{}", service.post("/v1/broadcasts", &news).await.expect(201).text("id"));
+    let is_done = AtomicBool::new(false);
+    let writing = join_all((0..4).map(|writer| {
+        let (users, service, is_done) = (&users, &service, &is_done);
+        async move {
+            for user in users.iter().cycle().skip(writer * USERS / 4).step_by(7) {
+                if is_done.load(Ordering::Relaxed) {
+                    break;
+                }
+                collected(service, &comment(user, "Another")).await;
+            }
+        }
+    }));
+    let reading = async {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let shown = service.get(&path).await.expect(200).json();
+            if shown["status"] == "completed" {
+                break is_done.store(true, Ordering::Relaxed);
+            }
+            assert!(Instant::now() < deadline, "{shown}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::join!(writing, reading);
+    let mut sql = service.sql().await;
+    let told: (i64, i64) = sqlx::query_as(
+        "SELECT count(*), count(DISTINCT recipient) FROM events
+          WHERE event_type = 'notification.collected' AND metadata ->> 'causation_id' LIKE 'brd_%'",
+    )
+    .fetch_one(&mut sql)
+    .await
+    .unwrap();
+    assert_eq!(told, (USERS as i64, USERS as i64), "each once");
 }

@@ -74,6 +74,7 @@ mod support;
 mod template_words;
 mod templates;
 mod throttles;
+mod ticks;
 mod timers;
 mod topics;
 mod traces;

@@ -88,7 +88,7 @@ async fn becomes(service: &Service, series: &str, value: f64) {
 }
 
 /// Asks until the value of the series will do.
-async fn until(service: &Service, series: &str, will_do: impl Fn(f64) -> bool) -> Scrape {
+pub async fn until(service: &Service, series: &str, will_do: impl Fn(f64) -> bool) -> Scrape {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let scrape = Scrape::of(service).await;

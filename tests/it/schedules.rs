@@ -14,7 +14,7 @@ const SCHEDULES: &str = "/v1/schedules";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// Every minute of the ten minutes that ended two minutes ago: ten ticks, and none to come.
-fn ten_ticks() -> Value {
+pub fn ten_ticks() -> Value {
     let end = (OffsetDateTime::now_utc() - Duration::minutes(2)).replace_second(0).unwrap();
     json!({
         "cron": "* * * * *",
@@ -30,12 +30,12 @@ fn rfc3339(at: OffsetDateTime) -> String {
     at.replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap()
 }
 
-fn with(mut body: Value, more: &Value) -> Value {
+pub fn with(mut body: Value, more: &Value) -> Value {
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
 }
 
-async fn put(service: &Door, key: &str, body: &Value) -> Answer {
+pub async fn put(service: &Door, key: &str, body: &Value) -> Answer {
     let request = service.request("PUT", &format!("{SCHEDULES}/{key}")).json(body);
     service.send(request.header("x-api-key", service.root_key())).await
 }
@@ -62,7 +62,7 @@ async fn ticked(service: &Service, key: &str, is_it: impl Fn(&Value) -> bool) ->
     }
 }
 
-async fn ended(service: &Service, key: &str) -> Value {
+pub async fn ended(service: &Service, key: &str) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let shown = shown(service, key).await;
@@ -75,7 +75,7 @@ async fn ended(service: &Service, key: &str) -> Value {
 }
 
 /// Nothing ticks on any node until the transaction ends.
-async fn stop_the_clock(sql: &mut PgConnection) {
+pub async fn stop_the_clock(sql: &mut PgConnection) {
     sql.execute("BEGIN; SELECT FROM timer_turn FOR UPDATE").await.unwrap();
 }
 
