@@ -13,6 +13,8 @@ use crate::clock;
 
 /// How long what was claimed is left to the worker, until an attempt begins. That has a deadline of its own.
 pub const LEASE: Duration = Duration::from_secs(30);
+/// What is due in a lane, up to which it names the queues.
+const NEAR: i64 = 256;
 /// Leases that are out for so long are of processes that have ended.
 const KEPT: Duration = Duration::from_secs(60);
 
@@ -67,15 +69,22 @@ struct FoundRow {
 }
 
 // Each lane is a queue per tenant and channel, and only those that have room are read, from where they begin: however much
-// lies in the others costs nothing. Of many queues each is read a little (`cut`). The queues are found by steps through their index. What others are claiming is passed
-// over. A lease that was written between the look and the lock refuses the second, and the order of the insertion keeps two
-// nodes from waiting for each other.
+// lies in the others costs nothing. Of many queues each is read a little (`cut`). Where little is due, its rows name the queues
+// (`near`): those with work of tomorrow only, which may be thousands, are not met. Where much is, the queues are found by steps
+// through their index. What others are claiming is passed over. A lease that was written between the look and the lock refuses
+// the second, and the order of the insertion keeps two nodes from waiting for each other.
 const CLAIM: &str = "
 WITH RECURSIVE lanes AS (
     SELECT * FROM unnest($1::smallint[], $2::float8[], $3::float8[]) l (lane, pass, stride)
+), near AS MATERIALIZED (
+    SELECT l.lane, w.tenant, w.channel
+      FROM lanes l
+     CROSS JOIN LATERAL (
+           SELECT tenant, channel FROM delivery_v3.deliveries
+            WHERE priority = l.lane AND work_at <= now() ORDER BY work_at LIMIT $14) w
 ), queues AS (
     SELECT l.lane, q.tenant, q.channel
-      FROM lanes l
+      FROM (SELECT lane FROM near GROUP BY lane HAVING count(*) = $14) l
      CROSS JOIN LATERAL (
            SELECT tenant, channel FROM delivery_v3.deliveries
             WHERE priority = l.lane AND work_at IS NOT NULL
@@ -91,7 +100,7 @@ WITH RECURSIVE lanes AS (
     SELECT q.lane, q.tenant, q.channel, r.room,
            row_number() OVER (PARTITION BY q.lane ORDER BY h.work_at) AS place,
            2 * $4 / least(count(*) OVER (PARTITION BY q.lane), $4) AS share
-      FROM queues q
+      FROM (SELECT * FROM near UNION SELECT * FROM queues) q
       LEFT JOIN unnest($6::text[], $7::text[], $8::bigint[]) t (tenant, channel, room)
              ON (t.tenant, t.channel) = (q.tenant, q.channel)
      CROSS JOIN LATERAL (SELECT coalesce(t.room, $9) + CASE WHEN q.lane < $10 THEN 0 ELSE $13 END AS room) r
@@ -174,6 +183,7 @@ impl Leases {
             .bind(self.node)
             .bind(LEASE.as_secs_f64())
             .bind(room.loud)
+            .bind(NEAR)
             .fetch_all(&self.pool)
             .await?;
         let served: Vec<(i16, f64)> = rows.iter().map(|row| (row.lane, row.pass)).collect();
