@@ -40,14 +40,11 @@ BEGIN
 
     -- What stands how, the last changed first: a list of every channel and status is a merge of their ranges. What changes
     -- goes to the end of one, so that the work in the first index is done in a few pages however many rows there are. The
-    -- status comes first: as a way to single rows neither may look as good as the primary key, also not to a planner that has
-    -- never seen the table analysed.
+    -- status comes first: as a way to single rows it may not look as good as the primary key, also not to a planner that has
+    -- never seen the table analysed. What one user has is read by the primary key.
     CREATE INDEX deliveries_status ON deliveries (status, tenant, channel, position);
-    CREATE INDEX deliveries_status_of_user ON deliveries (status, tenant, user_id, channel, position);
     -- What failed, at least once.
     CREATE INDEX deliveries_error ON deliveries (tenant, error_class, channel, status, position)
-        WHERE error_class IS NOT NULL;
-    CREATE INDEX deliveries_error_of_user ON deliveries (tenant, user_id, error_class, channel, status, position)
         WHERE error_class IS NOT NULL;
     -- What failed for good and may be retried. What has ended since is not walked past.
     CREATE INDEX deliveries_failed ON deliveries (tenant, status, channel, error_class, position) INCLUDE (user_id)

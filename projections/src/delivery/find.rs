@@ -97,11 +97,8 @@ struct PageRow {
     found: bool,
 }
 
-// Each channel and status is read from where the page begins, by its own index range; the merge is sorted and cut. Those of
-// parked recipients are left out.
-
-macro_rules! page {
-    ($whose:literal, $which:literal) => {
+macro_rules! found {
+    ($($deliveries:literal),+) => {
         concat!(
             "
 SELECT c.position AS checkpoint, p.user_id IS NOT NULL AS parked, d.notification IS NOT NULL AS found,
@@ -111,31 +108,48 @@ SELECT c.position AS checkpoint, p.user_id IS NOT NULL AS parked, d.notification
             THEN d.error END AS error
   FROM delivery_v3.checkpoint c
   LEFT JOIN delivery_v3.parked p ON p.tenant = $1 AND p.user_id = $8
-  LEFT JOIN LATERAL (
-       SELECT d.*
-         FROM unnest($2::text[]) l (channel)
-        CROSS JOIN unnest($3::text[]) s (status)
-        CROSS JOIN LATERAL (
-              SELECT * FROM delivery_v3.deliveries d
-               WHERE d.tenant = $1 AND d.channel = l.channel AND d.status = s.status AND ",
-            $whose,
-            " AND ",
-            $which,
+  LEFT JOIN LATERAL (",
+            $($deliveries,)+
             "
-                 AND d.position > $4 AND (d.position, d.step) < ($5, $6)
-                 AND (SELECT 1 FROM delivery_v3.parked p
-                       WHERE p.tenant = $1 AND p.user_id = d.user_id LIMIT 1) IS NULL
-               ORDER BY d.position DESC LIMIT $7) d
         ORDER BY d.position DESC, d.step DESC LIMIT $7) d ON true
  ORDER BY d.position DESC, d.step DESC"
         )
     };
 }
 
-const OF_TENANT: &str = page!("$8::text IS NULL", "$9::text IS NULL");
-const OF_USER: &str = page!("d.user_id = $8", "$9::text IS NULL");
-const ERRORS_OF_TENANT: &str = page!("$8::text IS NULL", "d.error_class = $9");
-const ERRORS_OF_USER: &str = page!("d.user_id = $8", "d.error_class = $9");
+// Each channel and status is read from where the page begins, by its own index range; the merge is sorted and cut. Those of
+// parked recipients are left out.
+macro_rules! found_of_tenant {
+    ($which:literal) => {
+        found!(
+            "
+       SELECT d.*
+         FROM unnest($2::text[]) l (channel)
+        CROSS JOIN unnest($3::text[]) s (status)
+        CROSS JOIN LATERAL (
+              SELECT * FROM delivery_v3.deliveries d
+               WHERE d.tenant = $1 AND d.channel = l.channel AND d.status = s.status AND ",
+            $which,
+            "
+                 AND d.position > $4 AND (d.position, d.step) < ($5, $6)
+                 AND (SELECT 1 FROM delivery_v3.parked p
+                       WHERE p.tenant = $1 AND p.user_id = d.user_id LIMIT 1) IS NULL
+               ORDER BY d.position DESC LIMIT $7) d"
+        )
+    };
+}
+
+const OF_TENANT: &str = found_of_tenant!("$9::text IS NULL");
+const ERRORS_OF_TENANT: &str = found_of_tenant!("d.error_class = $9");
+// All that a user has is read, by the primary key: it is little, and an index of its own would have to be kept for everybody.
+const OF_USER: &str = found!(
+    "
+       SELECT d.*
+         FROM delivery_v3.deliveries d
+        WHERE d.tenant = $1 AND d.user_id = $8 AND d.channel = ANY($2) AND d.status = ANY($3)
+          AND ($9::text IS NULL OR d.error_class = $9)
+          AND d.position > $4 AND (d.position, d.step) < ($5, $6)"
+);
 
 /// One page of a tenant's deliveries: at most `limit`.
 pub async fn find(
@@ -146,9 +160,8 @@ pub async fn find(
 ) -> Result<FoundPage, ListError> {
     let sql = match (&filter.user_id, filter.error_class) {
         (None, None) => OF_TENANT,
-        (Some(_), None) => OF_USER,
         (None, Some(_)) => ERRORS_OF_TENANT,
-        (Some(_), Some(_)) => ERRORS_OF_USER,
+        (Some(_), _) => OF_USER,
     };
     let rows = sqlx::query(sql)
         .bind(tenant)
@@ -182,10 +195,9 @@ pub struct Failed {
     pub place: Place,
 }
 
-// By an index of their own: what has ended since is not walked past. Those of one user are few enough without.
-
-macro_rules! failed {
-    ($select:literal, $whose:literal, $rest:literal) => {
+// By an index of their own: what has ended since is not walked past.
+macro_rules! failed_of_tenant {
+    ($select:literal, $rest:literal) => {
         concat!(
             $select,
             "
@@ -194,9 +206,7 @@ macro_rules! failed {
         CROSS JOIN LATERAL (
               SELECT d.notification, d.channel, d.position, d.step FROM delivery_v3.deliveries d
                WHERE d.tenant = $1 AND d.status = $3 AND d.channel = l.channel AND d.error_class = e.class
-                 AND d.life = 'active' AND ",
-            $whose,
-            "
+                 AND d.life = 'active' AND d.status IN ('dead_lettered', 'exhausted') AND $8::text IS NULL
                  AND d.position > $4 AND (d.position, d.step) < ($5, $6)
                  AND (SELECT 1 FROM delivery_v3.parked p
                        WHERE p.tenant = $1 AND p.user_id = d.user_id LIMIT 1) IS NULL
@@ -206,31 +216,42 @@ macro_rules! failed {
     };
 }
 
-macro_rules! failed_page {
-    ($whose:literal) => {
-        failed!(
+macro_rules! failed_of_user {
+    ($select:literal, $rest:literal) => {
+        concat!(
+            $select,
+            "
+         FROM delivery_v3.deliveries d
+        WHERE d.tenant = $1 AND d.user_id = $8 AND d.status = $3 AND d.channel = ANY($2) AND d.error_class = ANY($9)
+          AND d.life = 'active' AND d.position > $4 AND (d.position, d.step) < ($5, $6)",
+            $rest
+        )
+    };
+}
+
+macro_rules! page {
+    ($failed:ident) => {
+        $failed!(
             "SELECT d.notification, d.channel, d.position, d.step",
-            $whose,
             " ORDER BY d.position DESC, d.step DESC LIMIT $7"
         )
     };
 }
 
-macro_rules! failed_count {
-    ($whose:literal) => {
-        failed!(
+macro_rules! count {
+    ($failed:ident) => {
+        $failed!(
             "SELECT (SELECT count(*) FROM (SELECT 1",
-            $whose,
             " LIMIT $7) d),
                (SELECT 1 FROM delivery_v3.parked p WHERE p.tenant = $1 AND p.user_id = $8 LIMIT 1) IS NOT NULL"
         )
     };
 }
 
-const FAILED: &str = failed_page!("$8::text IS NULL AND d.status IN ('dead_lettered', 'exhausted')");
-const FAILED_OF_ONE: &str = failed_page!("d.user_id = $8");
-const COUNT: &str = failed_count!("$8::text IS NULL AND d.status IN ('dead_lettered', 'exhausted')");
-const COUNT_OF_ONE: &str = failed_count!("d.user_id = $8");
+const FAILED: &str = page!(failed_of_tenant);
+const FAILED_OF_USER: &str = page!(failed_of_user);
+const COUNT: &str = count!(failed_of_tenant);
+const COUNT_OF_USER: &str = count!(failed_of_user);
 
 /// The next that failed for good: at most `limit`. Without a status, those that are dead-lettered.
 pub async fn failed(
@@ -241,7 +262,7 @@ pub async fn failed(
 ) -> Result<Vec<Failed>, sqlx::Error> {
     let sql = match &filter.user_id {
         None => FAILED,
-        Some(_) => FAILED_OF_ONE,
+        Some(_) => FAILED_OF_USER,
     };
     let rows: Vec<(Uuid, String, i64, i16)> =
         bind_failed(sqlx::query_as(sql), tenant, filter, limit).fetch_all(pool).await?;
@@ -261,7 +282,7 @@ pub async fn count_failed(
 ) -> Result<i64, ListError> {
     let sql = match &filter.user_id {
         None => COUNT,
-        Some(_) => COUNT_OF_ONE,
+        Some(_) => COUNT_OF_USER,
     };
     let (count, parked): (i64, bool) =
         bind_failed(sqlx::query_as(sql), tenant, filter, max).fetch_one(pool).await?;
