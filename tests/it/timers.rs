@@ -1,11 +1,11 @@
 //! Timers: what is scheduled appears, what is snoozed comes back and what expires goes, each at its instant and once.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
+use sqlx::{Connection, Executor, PgConnection};
 
 use crate::support::{PATIENCE, Service, Socket, note};
 
@@ -254,4 +254,32 @@ async fn what_came_due_while_postgres_was_away_is_fired_when_it_is_back() {
     assert_eq!(happened(&mut sql, "notification.released").await, (MANY as i64, MANY as i64));
     *host.done.lock().unwrap() = Some(host.head().await);
     host.audit(&mut sql, &["alice"]).await;
+}
+
+#[tokio::test]
+async fn timers_that_are_too_many_for_one_deadline_are_fired_in_smaller_chunks() {
+    const TIMERS: i64 = 180;
+    let service = Service::start().await;
+    let (mut sql, mut clock) = (service.sql().await, service.sql().await);
+    clock.execute("BEGIN; SELECT FROM timer_turn FOR UPDATE").await.unwrap();
+    let at = service.in_ms(SOON_MS).await;
+    schedule(&service, &mut sql, "alice", TIMERS as usize, &at).await;
+    // To the service, each of them takes 30 ms to read: all of them more than the 5 s of a command.
+    sql.execute(
+        "ALTER TABLE events RENAME TO events_kept;
+         CREATE VIEW events AS SELECT * FROM events_kept
+          WHERE CASE WHEN event_type = 'notification.created' AND current_setting('application_name') = 'tidings'
+                     THEN pg_sleep(0.03) IS NOT NULL ELSE true END",
+    )
+    .await
+    .unwrap();
+    clock.execute("ROLLBACK").await.unwrap();
+    let deadline = Instant::now() + 2 * PATIENCE;
+    while happened(&mut sql, "notification.released").await != (TIMERS, TIMERS) {
+        assert!(Instant::now() < deadline, "{:?}", happened(&mut sql, "notification.released").await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    sql.execute("DROP VIEW events; ALTER TABLE events_kept RENAME TO events").await.unwrap();
+    assert_eq!(service.counts("alice").await, (TIMERS, TIMERS));
+    clock.close().await.unwrap();
 }
