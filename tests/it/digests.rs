@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::hooks::{configure, github, send};
+use crate::schedules::{self, ten_ticks};
 use crate::support::{Answer, PATIENCE, Seen, Service, Socket, note, run_to_end};
 
 const COMMENTS: &str = "/v1/categories/comments";
@@ -411,4 +412,20 @@ async fn a_broadcast_comes_to_its_end_while_all_it_reaches_are_told_of_something
     .await
     .unwrap();
     assert_eq!(told, (USERS as i64, USERS as i64), "each once");
+}
+
+#[tokio::test]
+async fn what_schedules_make_is_collected_too() {
+    let service = Service::start().await;
+    collect(&service, json!({"window": "10m"})).await;
+    let schedule = with(ten_ticks(), json!({"notification": comment("alice", "Tick")}));
+    schedules::put(&service, "ticks", &schedule).await.expect(200);
+    let ended = schedules::ended(&service, "ticks").await;
+    let digest = &ended["ticks"][0]["created"][0];
+    for tick in ended["ticks"].as_array().unwrap() {
+        assert_eq!((&tick["outcome"], &tick["created"]), (&json!("created"), &json!([digest])), "{ended}");
+    }
+    let digest = digest.as_str().unwrap();
+    assert_eq!(story(&service, digest).await, ["Tick"; 10]);
+    assert_eq!(shown(&service, digest).await["collected"], 10);
 }
