@@ -16,7 +16,7 @@ use tidings_projections::log::{Fact, Reader, RecipientKey};
 use tokio::time::Instant;
 
 use super::Workshop;
-use super::run::FanOutError;
+use super::error::FanOutError;
 use crate::admissions::{Admissions, Joined};
 use crate::clock;
 use crate::directory::Directory;

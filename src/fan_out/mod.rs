@@ -5,6 +5,7 @@
 //! when somebody else has made that chunk, or has cancelled the broadcast.
 
 mod chunk;
+mod error;
 mod rest;
 mod run;
 

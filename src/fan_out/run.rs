@@ -6,15 +6,14 @@ use std::time::Duration;
 use cqrs_es::Aggregate;
 use futures_util::future::{MaybeDone, maybe_done};
 use futures_util::poll;
-use tidings_domain::broadcast::{self, Audience, Broadcast, Chunk, Life};
-use tidings_domain::{BroadcastId, InvalidIdentity, UserId};
+use tidings_domain::broadcast::{Audience, Broadcast, Chunk, Life};
+use tidings_domain::{BroadcastId, UserId};
 use tidings_projections::broadcast::{Overview, fold};
-use tidings_projections::log::codec::CodecError;
-use tidings_projections::log::{KeyError, Outage, ReadError, Unreadable};
 use tidings_projections::subscribers::{Users, subscribed};
 
 use super::Workshop;
 use super::chunk::{Chain, RECIPIENTS_MAX};
+use super::error::FanOutError;
 use crate::batch_size::BatchSize;
 use crate::log::{AppendError, Appended, Lane};
 
@@ -24,53 +23,6 @@ const REWOUND_POLL: Duration = Duration::from_millis(50);
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// How long those who were faster are let go on: they may be filling the same windows.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(10);
-
-#[derive(Debug, thiserror::Error)]
-pub enum FanOutError {
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    #[error(transparent)]
-    Codec(#[from] CodecError),
-    #[error(transparent)]
-    Append(#[from] AppendError),
-    #[error(transparent)]
-    Refused(#[from] broadcast::Error),
-    #[error("{0}")]
-    Notification(#[from] tidings_domain::notification::Error),
-    #[error("a subscriber cannot be: {0}")]
-    Subscriber(#[from] InvalidIdentity),
-    #[error("there is no such broadcast")]
-    Absent,
-    #[error("nobody knows its words any more")]
-    Forgotten,
-    #[error("a chunk broke off: {0}")]
-    Broken(#[from] tokio::task::JoinError),
-}
-
-impl Outage for FanOutError {
-    fn is_outage(&self) -> bool {
-        match self {
-            Self::Database(error) => error.is_outage(),
-            Self::Read(error) => error.is_outage(),
-            Self::Key(error) => error.is_outage(),
-            Self::Codec(error) => error.is_outage(),
-            Self::Append(error) => error.is_outage(),
-            Self::Unreadable(_)
-            | Self::Refused(_)
-            | Self::Notification(_)
-            | Self::Subscriber(_)
-            | Self::Absent
-            | Self::Forgotten
-            | Self::Broken(_) => false,
-        }
-    }
-}
 
 type Append<F> = Pin<Box<MaybeDone<F>>>;
 
