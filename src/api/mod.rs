@@ -28,7 +28,7 @@ use crate::channels::{Channels, OutgoingPolicy};
 use crate::gateway::Gateway;
 use crate::read_models::ReadModels;
 use crate::telemetry::metrics::Vitals;
-use audience::{broadcasts, recipients, topics};
+use audience::{broadcasts, browsers, recipients, topics};
 use http::access::Access;
 use http::backend::Backend;
 use http::reads::Reads;
@@ -103,7 +103,14 @@ type Apis = (
     channels::Trials,
     sources::Sources,
     // A tuple has at most sixteen.
-    (hooks::Hooks, categories::Categories, plans::Plans, schedules::Schedules, deliveries::Deliveries),
+    (
+        hooks::Hooks,
+        categories::Categories,
+        plans::Plans,
+        schedules::Schedules,
+        deliveries::Deliveries,
+        browsers::Browsers,
+    ),
 );
 
 fn service() -> OpenApiService<Apis, ()> {
@@ -123,7 +130,14 @@ fn service() -> OpenApiService<Apis, ()> {
         broadcasts::Broadcasts,
         channels::Trials,
         sources::Sources,
-        (hooks::Hooks, categories::Categories, plans::Plans, schedules::Schedules, deliveries::Deliveries),
+        (
+            hooks::Hooks,
+            categories::Categories,
+            plans::Plans,
+            schedules::Schedules,
+            deliveries::Deliveries,
+            browsers::Browsers,
+        ),
     );
     OpenApiService::new(apis, "Tidings", env!("CARGO_PKG_VERSION"))
         .description(include_str!("document/description.md"))

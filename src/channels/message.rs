@@ -22,6 +22,7 @@ pub struct Message {
     pub critical: bool,
     pub priority: Priority,
     pub created_at: OffsetDateTime,
+    pub expires_at: Option<OffsetDateTime>,
     pub words: Words,
     /// Parts of a template beyond the title and the body, such as `email-subject`, `email-html` or `slack`.
     pub parts: BTreeMap<String, String>,
@@ -55,6 +56,7 @@ pub fn sample() -> Message {
         critical: false,
         priority: Priority::Normal,
         created_at: time::macros::datetime!(2026-11-22 12:00 UTC),
+        expires_at: None,
         words: Words {
             title: "Your invoice is ready".into(),
             body: "It is due on 1 December.".into(),

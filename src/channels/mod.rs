@@ -9,29 +9,35 @@ mod guard;
 mod message;
 mod pace;
 mod post;
+mod route;
 mod slack;
+mod target;
+mod vapid;
+mod web_push;
 mod webhook;
 
 pub use guard::OutgoingPolicy;
 pub use message::Message;
+pub use route::Route;
+pub use vapid::VapidKey;
+pub use web_push::{BrowserKeys, InvalidKey};
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidings_domain::Tenant;
 use tidings_domain::notification::{Channel, Failure, FailureClass, SkipReason};
-use tidings_domain::recipient::{self, Addresses};
-use tidings_domain::settings::{self, Configured, Endpoint, Provider, Secrets, Semantics};
-use tidings_domain::{RecipientId, SettingsId, Tenant};
+use tidings_domain::recipient::Addresses;
 use tidings_projections::log::ReadError;
 use tokio::time::Instant;
 
-use self::breaker::{Breakers, Circuit};
-use self::email::{Exit, Mail};
+use self::breaker::Breakers;
+use self::email::Mail;
 use self::pace::Pace;
 use self::post::Post;
-use crate::auth::Principal;
-use crate::clock;
-use crate::commands::{CommandError, Commands, Context};
+use self::route::calls_everyone;
+use self::target::{Target, targets};
+use crate::commands::Commands;
 use crate::directory::Directory;
 use crate::rate_limit::RateLimits;
 use crate::telemetry::metrics::ChannelMetrics;
@@ -69,16 +75,6 @@ pub enum NoRoute {
     Unavailable(ReadError),
 }
 
-/// How a message reaches its recipient.
-pub struct Route {
-    inner: Arc<Inner>,
-    tenant: Tenant,
-    channel: Channel,
-    targets: Vec<Target>,
-    time_limit: Duration,
-    semantics: Semantics,
-}
-
 /// How it went.
 #[derive(Debug, PartialEq)]
 pub enum Sent {
@@ -87,6 +83,14 @@ pub enum Sent {
 }
 
 impl Sent {
+    /// Of a failure.
+    fn class(&self) -> Option<FailureClass> {
+        match self {
+            Self::Delivered { .. } => None,
+            Self::Failed { failure, .. } => Some(failure.class),
+        }
+    }
+
     /// The same without the address that was called: servers like to repeat it, and what they say is kept in clear.
     fn without(self, address: &str) -> Self {
         match self {
@@ -116,18 +120,15 @@ fn without(told: &str, address: &str) -> String {
     rest
 }
 
-struct Target {
-    provider: Provider,
-    secrets: Secrets,
-    circuit: Circuit,
-    /// A URL, or an e-mail address.
-    address: String,
-    /// It is the recipient's own, and not the tenant's.
-    own: bool,
-}
-
 fn failed(class: FailureClass, detail: String) -> Sent {
     Sent::Failed { failure: Failure { class, detail }, retry_after_s: None }
+}
+
+impl Inner {
+    /// Until when all of them are left alone, if they are.
+    fn open_until(&self, targets: &[Target], now: Instant) -> Option<Instant> {
+        targets.iter().map(|target| self.breakers.open_until(&target.circuit, now)).min().flatten()
+    }
 }
 
 impl Channels {
@@ -159,10 +160,8 @@ impl Channels {
         // Elsewhere the next message may go to an address of its reader's own.
         let whole = channel == Channel::Email;
         let later = |until: Instant| NoRoute::Later { pause: until.saturating_duration_since(now), whole };
-        let open =
-            || targets.iter().map(|target| inner.breakers.open_until(&target.circuit, now)).min().flatten();
         // `None` comes first: one that may be called now.
-        if let Some(until) = open() {
+        if let Some(until) = inner.open_until(&targets, now) {
             return Err(later(until));
         }
         if let Some(per_second) = configured.settings.per_second
@@ -172,182 +171,40 @@ impl Channels {
         }
         let time_limit = Duration::from_millis(configured.settings.timeout_ms.into());
         // Who finds a breaker half open has its trial from here on: an attempt that begins has somebody to call.
-        let first =
-            targets.iter().position(|target| inner.breakers.pass(&target.circuit, now, patience(time_limit)));
-        let first = first.ok_or_else(|| later(open().unwrap_or(now + TRIAL_MARGIN)))?;
+        let may = |target: &Target| inner.breakers.pass(&target.circuit, now, patience(time_limit));
+        let (targets, left_alone) = may_be_called(channel, targets, may);
+        if targets.is_empty() {
+            return Err(later(inner.open_until(&left_alone, now).unwrap_or(now + TRIAL_MARGIN)));
+        }
         Ok(Route {
             inner: inner.clone(),
             tenant: tenant.clone(),
             channel,
-            targets: targets.into_iter().skip(first).collect(),
+            targets,
+            incomplete: !left_alone.is_empty(),
             time_limit,
             semantics: configured.settings.semantics,
         })
     }
 }
 
-/// The recipient's own address, else the tenant's, by each provider that is not disabled.
-fn targets(
-    tenant: &Tenant,
+/// Those who may be called, from the first who may; and the others.
+fn may_be_called(
     channel: Channel,
-    configured: &Configured,
-    addresses: &Addresses,
-) -> Result<Vec<Target>, SkipReason> {
-    let (own, email) = match channel {
-        Channel::InApp => return Err(SkipReason::NotConfigured),
-        Channel::Email => (None, Some(addresses.email.as_deref().ok_or(SkipReason::NoAddress)?)),
-        Channel::Slack => (addresses.slack.as_deref(), None),
-        Channel::Webhook => (addresses.webhook.as_deref(), None),
-    };
-    let target = |provider: &Provider, address: &str, own: bool| {
-        // Who is set up anew is tried anew.
-        let endpoint = match &provider.endpoint {
-            _ if own => address.to_owned(),
-            Endpoint::Smtp(smtp) => format!("{} {}:{}", provider.name, smtp.host, smtp.port),
-            Endpoint::Webhook { .. } | Endpoint::Slack {} => format!("{} {address}", provider.name),
-        };
-        Target {
-            provider: provider.clone(),
-            secrets: configured.secrets.get(&provider.name).cloned().unwrap_or_default(),
-            circuit: Circuit { tenant: tenant.to_string(), channel, endpoint },
-            address: address.to_owned(),
-            own,
-        }
-    };
-    let providers = &configured.settings.providers;
-    if let Some(address) = own {
-        return Ok(providers.iter().take(1).map(|provider| target(provider, address, true)).collect());
+    mut targets: Vec<Target>,
+    mut may: impl FnMut(&Target) -> bool,
+) -> (Vec<Target>, Vec<Target>) {
+    if calls_everyone(channel) {
+        return targets.into_iter().partition(may);
     }
-    let called = providers.iter().filter_map(|provider| {
-        let address = email.or_else(|| configured.url(&provider.name))?;
-        (!configured.disabled.contains(&provider.name)).then(|| target(provider, address, false))
-    });
-    let called: Vec<Target> = called.collect();
-    match called.is_empty() {
-        false => Ok(called),
-        true if configured.disabled.is_empty() => Err(SkipReason::NoAddress),
-        true => Err(SkipReason::NotConfigured),
-    }
+    let first = targets.iter().position(&mut may).unwrap_or(targets.len());
+    let rest = targets.split_off(first);
+    (rest, targets)
 }
 
 /// How long others wait for who tries an endpoint that was failing: an e-mail's connection and its sending have the limit each.
 fn patience(time_limit: Duration) -> Duration {
     time_limit * 2 + TRIAL_MARGIN
-}
-
-impl Route {
-    /// How long [`Route::send`] takes at most, but for what is quick: an e-mail's connection and its sending have the limit each.
-    pub fn timeout(&self) -> Duration {
-        let calls = if self.channel == Channel::Email { 2 } else { 1 };
-        self.time_limit * u32::try_from(calls * self.targets.len()).unwrap_or(u32::MAX)
-    }
-
-    pub fn is_at_most_once(&self) -> bool {
-        self.semantics == Semantics::AtMostOnce
-    }
-
-    /// By the first provider that takes it. One that fails for the moment, is no more or was failing before is passed over.
-    pub async fn send(&self, message: &Message) -> Sent {
-        let mut passed_over: Vec<(Sent, &Target)> = Vec::new();
-        for (place, target) in self.targets.iter().enumerate() {
-            let (breakers, now) = (&self.inner.breakers, Instant::now());
-            // The first has passed already.
-            if place > 0 && !breakers.pass(&target.circuit, now, patience(self.time_limit)) {
-                continue;
-            }
-            let called = Instant::now();
-            let sent = self.call(target, message).await.without(&target.address);
-            let took = called.elapsed().as_secs_f64();
-            self.inner.metrics.call_seconds.of(self.channel).observe(took);
-            let (class, asked) = match &sent {
-                Sent::Delivered { .. } => (None, None),
-                Sent::Failed { failure, retry_after_s } => (Some(failure.class), *retry_after_s),
-            };
-            match (class, asked) {
-                (Some(FailureClass::Transient), Some(seconds)) => {
-                    breakers.asked(&target.circuit, Instant::now(), Duration::from_secs(seconds.into()));
-                }
-                (Some(FailureClass::Transient | FailureClass::Unknown), _) => {
-                    breakers.failed(&target.circuit, called, Instant::now());
-                }
-                _ => breakers.succeeded(&target.circuit, called),
-            }
-            match class {
-                Some(FailureClass::Transient) => passed_over.push((sent, target)),
-                Some(FailureClass::Gone) => {
-                    self.disable(target, message).await;
-                    passed_over.push((sent, target));
-                }
-                _ => return sent,
-            }
-        }
-        summary(passed_over)
-    }
-
-    async fn call(&self, target: &Target, message: &Message) -> Sent {
-        let (post, limit) = (&self.inner.post, self.time_limit);
-        match &target.provider.endpoint {
-            Endpoint::Webhook { .. } => {
-                webhook::send(post, &target.address, &target.secrets, message, limit).await
-            }
-            Endpoint::Slack {} => slack::send(post, &target.address, message, limit).await,
-            Endpoint::Smtp(smtp) => {
-                let (password, semantics) = (target.secrets.password.as_deref(), self.semantics);
-                let exit = Exit { smtp, password, semantics, time_limit: limit };
-                self.inner.mail.send(&exit, &target.address, message).await
-            }
-        }
-    }
-
-    /// An endpoint that is no more is not called again, and an event says so.
-    async fn disable(&self, target: &Target, message: &Message) {
-        let context = Context {
-            principal: Principal::Timer { tenant: self.tenant.clone() },
-            request_id: clock::new_uuid().to_string(),
-            idempotency: None,
-            trace: None,
-        };
-        let (channel, commands) = (self.channel, &self.inner.commands);
-        let changed: Result<_, CommandError> = if target.own {
-            let id = RecipientId { tenant: self.tenant.clone(), user: message.user.clone() };
-            let address = target.address.clone();
-            let action = recipient::Action::DisableAddress { channel, address };
-            commands.describe_recipient(&context, &id, action).await
-        } else {
-            let id = SettingsId { tenant: self.tenant.clone() };
-            let (provider, url) = (target.provider.name.clone(), target.address.clone());
-            let action = settings::Action::DisableEndpoint { channel, provider, url };
-            commands.change_settings(&context, &id, action).await
-        };
-        // The next message finds out by itself.
-        if let Err(error) = changed {
-            tracing::warn!(%error, "an endpoint that is no more could not be disabled");
-        }
-    }
-}
-
-/// What all failures come to: worth another attempt where one of them is. Without any, every breaker opened meanwhile.
-fn summary(failures: Vec<(Sent, &Target)>) -> Sent {
-    let told: Vec<String> = failures
-        .iter()
-        .filter_map(|(sent, target)| match sent {
-            Sent::Failed { failure, .. } => Some(format!("{}: {}", target.provider.name, failure.detail)),
-            Sent::Delivered { .. } => None,
-        })
-        .collect();
-    let several = told.len() > 1;
-    let is_transient = |sent: &Sent| matches!(sent, Sent::Failed { failure, .. } if failure.class == FailureClass::Transient);
-    let mut all: Vec<Sent> = failures.into_iter().map(|(sent, _)| sent).collect();
-    let at = all.iter().position(is_transient).unwrap_or(0);
-    if all.is_empty() {
-        return failed(FailureClass::Transient, "its endpoints have failed too often lately".into());
-    }
-    match all.swap_remove(at) {
-        Sent::Failed { failure, retry_after_s } if several => {
-            Sent::Failed { failure: Failure { detail: told.join("; "), ..failure }, retry_after_s }
-        }
-        sent => sent,
-    }
 }
 
 #[cfg(test)]

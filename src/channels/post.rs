@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use tidings_domain::notification::{Failure, FailureClass};
 use time::OffsetDateTime;
@@ -23,6 +23,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Answer {
     pub status: StatusCode,
     pub retry_after_s: Option<u32>,
+    /// What a `Location` says (RFC 9110, 10.2.2), as it came.
+    pub location: Option<String>,
     /// What can be shown of the body of a refusal.
     pub excerpt: String,
 }
@@ -69,13 +71,15 @@ impl Post {
         })?;
         let (status, now) = (response.status(), clock::instant());
         let retry_after_s = retry_after(response.headers(), now);
+        let location = response.headers().get(LOCATION);
+        let location = location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let excerpt = if status.is_success() {
             let _ = tokio::time::timeout(DRAIN_TIMEOUT, read(response)).await;
             String::new()
         } else {
             excerpt(&read(response).await)
         };
-        Ok(Answer { status, retry_after_s, excerpt })
+        Ok(Answer { status, retry_after_s, location, excerpt })
     }
 }
 
@@ -161,7 +165,8 @@ mod tests {
     fn the_status_says_what_becomes_of_it() {
         let class = |status: u16| {
             let status = StatusCode::from_u16(status).unwrap();
-            match (Answer { status, retry_after_s: Some(7), excerpt: "why".into() }).judge() {
+            let answer = Answer { status, retry_after_s: Some(7), location: None, excerpt: "why".into() };
+            match answer.judge() {
                 Sent::Delivered { .. } => None,
                 Sent::Failed { failure, retry_after_s } => Some((failure.class, retry_after_s)),
             }

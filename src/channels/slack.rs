@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn a_webhook_that_slack_does_not_know_any_more_is_gone() {
         let class = |status, excerpt: &str| {
-            let answer = Answer { status, retry_after_s: None, excerpt: excerpt.into() };
+            let answer = Answer { status, retry_after_s: None, location: None, excerpt: excerpt.into() };
             match judge(answer) {
                 Sent::Delivered { .. } => None,
                 Sent::Failed { failure, .. } => Some(failure.class),

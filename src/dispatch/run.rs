@@ -252,7 +252,9 @@ fn next_attempt(delivery: &Delivery, now: OffsetDateTime) -> Option<(u32, Option
 fn parts(channel: notification::Channel) -> &'static [Part] {
     use Part::{ActionUrl, Body, EmailHtml, EmailSubject, EmailText, Slack, Title};
     match channel {
-        notification::Channel::InApp | notification::Channel::Webhook => &Part::IN_APP,
+        notification::Channel::InApp | notification::Channel::Webhook | notification::Channel::WebPush => {
+            &Part::IN_APP
+        }
         notification::Channel::Email => &[Title, Body, ActionUrl, EmailSubject, EmailText, EmailHtml],
         notification::Channel::Slack => &[Title, Body, ActionUrl, Slack],
     }
@@ -335,6 +337,7 @@ impl Subject {
             critical: self.is_critical(),
             priority: created.priority,
             created_at: overview.created_at,
+            expires_at: created.expires_at,
             words: said.words,
             parts: said.parts,
             data: created.data.clone(),

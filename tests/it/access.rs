@@ -169,8 +169,10 @@ impl Document {
             if parameter["in"] == "path" {
                 let name = parameter["name"].as_str().unwrap();
                 filled = filled.replace(&format!("{{{name}}}"), &example(service, path, name).await);
-            } else if parameter["required"] == true {
+            } else if parameter["required"] == true && parameter["example"].is_null() {
                 self.faults.push(format!("{name}: give the matrix an example of {}", parameter["name"]));
+            } else if parameter["required"] == true {
+                filled += &required(parameter);
             }
         }
         let content = described["requestBody"]["content"].as_object();
@@ -216,6 +218,12 @@ impl Document {
             (kind, _) => panic!("give the matrix an example of {name}, which is {kind:?}"),
         }
     }
+}
+
+/// A parameter of the query that must be there, the only one.
+pub fn required(parameter: &Value) -> String {
+    assert_eq!(parameter["in"], "query", "{parameter}");
+    format!("?{}={}", parameter["name"].as_str().unwrap(), parameter["example"].as_str().unwrap())
 }
 
 /// Something of ours with this name.

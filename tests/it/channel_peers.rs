@@ -11,13 +11,13 @@ use crate::generated_clients::{Python, missing};
 use crate::support::Service;
 
 /// A program that answers by lines.
-struct Script {
+pub struct Script {
     process: Child,
     lines: BufReader<std::process::ChildStdout>,
 }
 
 impl Script {
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap());
         Self { process, lines }
@@ -29,7 +29,7 @@ impl Script {
         line.trim_end().to_owned()
     }
 
-    fn ask(&mut self, line: &Value) -> String {
+    pub fn ask(&mut self, line: &Value) -> String {
         writeln!(self.process.stdin.as_mut().unwrap(), "{line}").unwrap();
         self.line()
     }
@@ -43,7 +43,7 @@ impl Drop for Script {
     }
 }
 
-fn python(script: &str) -> Option<Command> {
+pub fn python(script: &str) -> Option<Command> {
     let mut command = Python::find()?.program("python");
     command.arg(file(&format!("tests/channels/{script}")));
     Some(command)

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::access::required;
 use crate::hooks;
 use crate::support::{Answer, Service};
 
@@ -61,7 +62,9 @@ impl Document {
         let mut path = operation.path.clone();
         for parameter in operation.says["parameters"].as_array().into_iter().flatten() {
             let name = parameter["name"].as_str().unwrap();
-            assert!(parameter["required"] != true || parameter["in"] == "path", "{name} is no path's");
+            if parameter["required"] == true && parameter["in"] != "path" {
+                path += &required(parameter);
+            }
             if parameter["in"] == "path" {
                 let value = match &parameter["example"] {
                     Value::Null => self.linked(service, operation.id(), name).await,

@@ -79,5 +79,6 @@ mod timers;
 mod topics;
 mod traces;
 mod upcasting;
+mod web_push;
 mod words;
 mod wrong_stores;

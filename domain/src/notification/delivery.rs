@@ -17,10 +17,12 @@ pub enum Channel {
     /// An incoming webhook of Slack.
     Slack,
     Webhook,
+    /// Every browser that subscribed for the recipient (RFC 8030).
+    WebPush,
 }
 
 impl Channel {
-    pub const ALL: [Self; 4] = [Self::InApp, Self::Email, Self::Slack, Self::Webhook];
+    pub const ALL: [Self; 5] = [Self::InApp, Self::Email, Self::Slack, Self::Webhook, Self::WebPush];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -28,6 +30,7 @@ impl Channel {
             Self::Email => "email",
             Self::Slack => "slack",
             Self::Webhook => "webhook",
+            Self::WebPush => "web_push",
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Preferences, Profile};
+use super::{Addresses, Preferences, Profile};
 use crate::decode::stored;
 use crate::notification::Channel;
 use crate::{Tenant, UserId};
@@ -26,7 +26,14 @@ pub enum Event {
     },
     /// What is called there said that it is no more (HTTP 410): it is forgotten until it is said anew.
     #[serde(rename = "recipient.address_disabled")]
-    AddressDisabled { tenant: Tenant, user_id: UserId, channel: Channel },
+    AddressDisabled {
+        tenant: Tenant,
+        user_id: UserId,
+        channel: Channel,
+        /// Which of several it was. Empty for all that the channel has, and once the recipient's key was destroyed.
+        #[serde(default, skip_serializing_if = "Addresses::is_empty")]
+        addresses: Addresses,
+    },
 }
 
 stored! { Event {

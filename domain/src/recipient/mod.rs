@@ -6,10 +6,12 @@
 mod event;
 mod preferences;
 mod profile;
+mod push;
 
 pub use event::Event;
 pub use preferences::{InvalidLocalTime, LocalTime, Preferences, QuietHours, Switches};
 pub use profile::{Addresses, InvalidProfile, Locale, Profile, TimeZone};
+pub use push::PushSubscription;
 
 use std::convert::Infallible;
 
@@ -29,8 +31,19 @@ pub struct Command {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    ChangeProfile(Profile),
+    /// Replaces the whole of it.
+    ChangeProfile {
+        profile: Profile,
+        /// But for the push subscriptions: browsers bring and take them by themselves.
+        keeps_push: bool,
+    },
     ChangePreferences(Preferences),
+    /// A browser subscribed.
+    AddPushSubscription(PushSubscription),
+    /// It does not want any more.
+    RemovePushSubscription {
+        endpoint: String,
+    },
     /// What was called there said that it is no more.
     DisableAddress {
         channel: Channel,
@@ -50,18 +63,37 @@ impl Recipient {
     pub fn decide(&self, command: &Command) -> Option<Event> {
         let (tenant, user_id) = (command.tenant.clone(), command.user.clone());
         match &command.action {
-            Action::ChangeProfile(profile) => (*profile != self.profile).then(|| Event::ProfileChanged {
-                tenant,
-                user_id,
-                profile: profile.clone(),
-            }),
+            Action::ChangeProfile { profile, keeps_push } => {
+                let mut profile = profile.clone();
+                if *keeps_push {
+                    profile.addresses.web_push.clone_from(&self.profile.addresses.web_push);
+                }
+                self.described(command, profile)
+            }
             Action::ChangePreferences(preferences) => (*preferences != self.preferences)
                 .then(|| Event::PreferencesChanged { tenant, user_id, preferences: preferences.clone() }),
+            Action::AddPushSubscription(subscription) => {
+                let mut profile = self.profile.clone();
+                if !profile.addresses.web_push.contains(subscription) {
+                    profile.addresses.subscribe(subscription.clone());
+                }
+                self.described(command, profile)
+            }
+            Action::RemovePushSubscription { endpoint } => {
+                let mut profile = self.profile.clone();
+                profile.addresses.unsubscribe(endpoint);
+                self.described(command, profile)
+            }
             Action::DisableAddress { channel, address } => {
-                let stands = self.profile.addresses.of(*channel) == Some(address);
-                stands.then_some(Event::AddressDisabled { tenant, user_id, channel: *channel })
+                let addresses = self.profile.addresses.which(*channel, address)?;
+                Some(Event::AddressDisabled { tenant, user_id, channel: *channel, addresses })
             }
         }
+    }
+
+    fn described(&self, command: &Command, profile: Profile) -> Option<Event> {
+        let (tenant, user_id) = (command.tenant.clone(), command.user.clone());
+        (profile != self.profile).then_some(Event::ProfileChanged { tenant, user_id, profile })
     }
 
     /// Folds one fact into the state.
@@ -69,7 +101,9 @@ impl Recipient {
         match event {
             Event::ProfileChanged { profile, .. } => self.profile = profile.clone(),
             Event::PreferencesChanged { preferences, .. } => self.preferences = preferences.clone(),
-            Event::AddressDisabled { channel, .. } => self.profile.addresses.forget(*channel),
+            Event::AddressDisabled { channel, addresses, .. } => {
+                self.profile.addresses.forget(*channel, addresses);
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::PushSubscription;
 use crate::notification::Channel;
 
 /// What is not acceptable, and why; `pointer` is a JSON Pointer (RFC 6901) below the profile.
@@ -74,6 +75,9 @@ pub struct Addresses {
     pub slack: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<String>,
+    /// The oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub web_push: Vec<PushSubscription>,
 }
 
 impl Addresses {
@@ -85,6 +89,7 @@ impl Addresses {
         email: Option<String>,
         slack: Option<String>,
         webhook: Option<String>,
+        web_push: Vec<PushSubscription>,
     ) -> Result<Self, InvalidProfile> {
         let refuse = |pointer, detail| Err(InvalidProfile { pointer, detail });
         if email.as_deref().is_some_and(|text| !is_plain(text, Self::EMAIL_CHARS_MAX)) {
@@ -95,31 +100,60 @@ impl Addresses {
                 return refuse(pointer, "must be a URL of at most 2,048 characters");
             }
         }
-        Ok(Self { email, slack, webhook })
+        let known = |at: usize| web_push[..at].iter().any(|it| it.endpoint == web_push[at].endpoint);
+        if web_push.len() > PushSubscription::COUNT_MAX || (0..web_push.len()).any(known) {
+            return refuse(
+                "/addresses/web_push",
+                "must have at most 10 items, no two with the same endpoint",
+            );
+        }
+        if web_push.iter().any(|it| !is_plain(&it.endpoint, PushSubscription::ENDPOINT_CHARS_MAX)) {
+            return refuse("/addresses/web_push", "must have endpoints of at most 2,048 characters");
+        }
+        Ok(Self { email, slack, webhook, web_push })
     }
 
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Where the channel reaches the recipient, if it does by an address.
-    pub fn of(&self, channel: Channel) -> Option<&str> {
-        let address = match channel {
+    /// What [`Self::forget`] needs to forget an address, if the channel reaches the recipient there: which of several it is.
+    pub(super) fn which(&self, channel: Channel, address: &str) -> Option<Self> {
+        let only = match channel {
             Channel::InApp => &None,
             Channel::Email => &self.email,
             Channel::Slack => &self.slack,
             Channel::Webhook => &self.webhook,
+            Channel::WebPush => {
+                let one = self.web_push.iter().find(|it| it.endpoint == address)?;
+                return Some(Self { web_push: vec![one.clone()], ..Self::default() });
+            }
         };
-        address.as_deref()
+        (only.as_deref() == Some(address)).then(Self::default)
     }
 
-    pub(super) fn forget(&mut self, channel: Channel) {
+    /// All that the channel has, but for Web Push where it is said which.
+    pub(super) fn forget(&mut self, channel: Channel, which: &Self) {
         match channel {
             Channel::InApp => {}
             Channel::Email => self.email = None,
             Channel::Slack => self.slack = None,
             Channel::Webhook => self.webhook = None,
+            Channel::WebPush if which.web_push.is_empty() => self.web_push.clear(),
+            Channel::WebPush => which.web_push.iter().for_each(|gone| self.unsubscribe(&gone.endpoint)),
         }
+    }
+
+    /// The newest, instead of one with the same endpoint, or of the oldest where there are too many.
+    pub(super) fn subscribe(&mut self, subscription: PushSubscription) {
+        self.unsubscribe(&subscription.endpoint);
+        let surplus = (self.web_push.len() + 1).saturating_sub(PushSubscription::COUNT_MAX);
+        self.web_push.drain(..surplus);
+        self.web_push.push(subscription);
+    }
+
+    pub(super) fn unsubscribe(&mut self, endpoint: &str) {
+        self.web_push.retain(|it| it.endpoint != endpoint);
     }
 }
 
@@ -128,7 +162,7 @@ fn is_plain(text: &str, chars_max: usize) -> bool {
     fits && !text.chars().any(|c| c.is_control() || c.is_whitespace())
 }
 
-/// All that is known of how a recipient is reached. A change replaces the whole of it.
+/// All that is known of how a recipient is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     #[serde(default, skip_serializing_if = "Option::is_none")]

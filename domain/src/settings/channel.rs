@@ -62,7 +62,7 @@ impl ChannelSettings {
         match channel {
             Channel::InApp => exponential(1, 1, 1),
             Channel::Email => exponential(10, 30_000, 3_600_000),
-            Channel::Slack => exponential(6, 5_000, 600_000),
+            Channel::Slack | Channel::WebPush => exponential(6, 5_000, 600_000),
             Channel::Webhook => RetryPolicy::STANDARD_WEBHOOKS,
         }
     }
@@ -88,11 +88,18 @@ impl ChannelSettings {
                 Endpoint::Smtp(_) => channel == Channel::Email,
                 Endpoint::Slack {} => channel == Channel::Slack,
                 Endpoint::Webhook { .. } => channel == Channel::Webhook,
+                Endpoint::WebPush { .. } => channel == Channel::WebPush,
             };
             if !fits {
                 let kind = provider.endpoint.kind();
                 return refuse(format!("/providers/{index}/{kind}"), "does not serve this channel");
             }
+        }
+        if channel == Channel::WebPush && self.providers.len() > 1 {
+            return refuse(
+                "/providers".into(),
+                "must have 1 item for `web_push`: a browser subscribes to one key",
+            );
         }
         if !(Self::TIMEOUT_MS_MIN..=Self::TIMEOUT_MS_MAX).contains(&self.timeout_ms) {
             return refuse("/timeout".into(), "must be 100 milliseconds to 1 minute");

@@ -81,6 +81,9 @@ pub struct NewSecrets {
     pub password: Option<String>,
     pub url: Option<String>,
     pub signing: Option<NewSigningSecret>,
+    pub private_key: Option<String>,
+    /// For who has none yet and names none.
+    pub private_key_made: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -270,7 +273,7 @@ impl Configured {
         match &self.settings.provider(name)?.endpoint {
             Endpoint::Webhook { url } => url.as_deref(),
             Endpoint::Slack {} => self.secrets.get(name)?.url.as_deref(),
-            Endpoint::Smtp(_) => None,
+            Endpoint::Smtp(_) | Endpoint::WebPush { .. } => None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Who takes a channel's messages: an SMTP server, Slack, an endpoint of webhooks; and the secrets that go with each.
+//! Who takes a channel's messages: an SMTP server, Slack, an endpoint of webhooks, browsers; and the secrets that go with each.
 
 use std::fmt;
 
@@ -47,6 +47,11 @@ pub enum Endpoint {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         url: Option<String>,
     },
+    /// The push services of browsers, each where its browser says.
+    WebPush {
+        /// Whom they turn to (RFC 8292, 2.1): a `mailto:` or an `https:` URI.
+        subject: String,
+    },
 }
 
 /// How a connection to an SMTP server is protected.
@@ -88,6 +93,7 @@ impl Endpoint {
             Self::Smtp(_) => "smtp",
             Self::Slack {} => "slack",
             Self::Webhook { .. } => "webhook",
+            Self::WebPush { .. } => "web_push",
         }
     }
 
@@ -97,7 +103,7 @@ impl Endpoint {
             Self::Smtp(Smtp { host, port, username, .. }) => {
                 Some((host.to_ascii_lowercase(), *port, username.clone()))
             }
-            Self::Slack {} | Self::Webhook { .. } => None,
+            Self::Slack {} | Self::Webhook { .. } | Self::WebPush { .. } => None,
         };
         account(self) == account(other)
     }
@@ -118,7 +124,10 @@ impl Endpoint {
             Self::Webhook { .. } if secrets.signing.is_empty() => {
                 refuse("secret", "must be given: every webhook is signed")
             }
-            Self::Smtp(_) | Self::Slack {} | Self::Webhook { .. } => Ok(()),
+            Self::WebPush { .. } if secrets.private_key.is_none() => {
+                refuse("private_key", "must be given: every push is signed")
+            }
+            Self::Smtp(_) | Self::Slack {} | Self::Webhook { .. } | Self::WebPush { .. } => Ok(()),
         }
     }
 }
@@ -134,6 +143,9 @@ pub struct Secrets {
     /// The newest first; it has no end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signing: Vec<SigningSecret>,
+    /// Of Web Push (RFC 8292): 32 bytes in base64url. Browsers subscribe to what it opens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_key: Option<String>,
 }
 
 /// A secret as Standard Webhooks writes it: `whsec_` and base64.
@@ -171,6 +183,7 @@ impl Secrets {
     pub(super) fn with(mut self, new: NewSecrets, now: OffsetDateTime) -> Self {
         self.password = new.password.or(self.password);
         self.url = new.url.or(self.url);
+        self.private_key = new.private_key.or(self.private_key).or(new.private_key_made);
         let Some(new) = new.signing else { return self };
         if self.signing.first().is_some_and(|newest| newest.secret == new.secret) {
             return self;

@@ -77,6 +77,20 @@ fn email(providers: Vec<(&str, Endpoint)>) -> Event {
     }
 }
 
+fn web_push() -> Endpoint {
+    Endpoint::WebPush { subject: "mailto:ops@acme.example".into() }
+}
+
+fn web_push_configured(private_key: &str) -> Event {
+    let secrets = Secrets { private_key: Some(private_key.into()), ..Secrets::default() };
+    Event::ChannelConfigured {
+        tenant: tenant(),
+        channel: Channel::WebPush,
+        settings: settings(vec![("main", web_push())]),
+        secrets: BTreeMap::from([(name("main"), secrets)]),
+    }
+}
+
 fn removed() -> Event {
     Event::ChannelRemoved { tenant: tenant(), channel: Channel::Slack }
 }
@@ -138,7 +152,9 @@ fn the_log_is_read_for_ever() {
         settings: settings(vec![("main", Endpoint::Slack {})]),
         secrets: BTreeMap::from([(name("main"), url)]),
     };
+    let web_push = web_push_configured("yv66vg");
     let expectations = BTreeMap::from([
+        ("settings.channel_configured@1.0.0-web_push", web_push),
         ("settings.channel_configured@1.0.0", email(vec![("main", Endpoint::Smtp(smtp()))])),
         ("settings.channel_configured@1.0.0-webhook", webhook.clone()),
         ("settings.channel_configured@1.0.0-slack", slack),
@@ -227,6 +243,20 @@ fn a_password_stays_with_the_account_it_opens() {
 }
 
 #[test]
+fn a_key_is_made_once_and_stays_until_another_is_named() {
+    let mut told = Told::default();
+    let at = || settings(vec![("main", web_push())]);
+    let made = |made: &str| NewSecrets { private_key_made: Some(made.into()), ..NewSecrets::default() };
+    let named = |named: &str| NewSecrets { private_key: Some(named.into()), ..made("unused") };
+    let mut configure = |new: NewSecrets| told.configure(Channel::WebPush, at(), &[("main", new)], NOW);
+    assert_eq!(pointer(configure(NewSecrets::default())), "/providers/0/web_push/private_key");
+    assert_eq!(configure(made("first")), Ok(Some(web_push_configured("first"))));
+    assert_eq!(configure(made("second")), Ok(None));
+    assert_eq!(configure(named("third")), Ok(Some(web_push_configured("third"))));
+    assert_eq!(configure(made("fourth")), Ok(None));
+}
+
+#[test]
 fn an_endpoint_that_is_no_more_is_left_alone_until_it_is_said_again() {
     let mut told = Told::default();
     let at = || settings(vec![("main", webhook("https://acme.example/in"))]);
@@ -272,6 +302,8 @@ fn what_could_not_be_used_is_refused_by_its_name() {
             settings(vec![("a", Endpoint::Slack {}), ("a", Endpoint::Slack {})]),
         ),
         ("/providers/0/webhook", Channel::Email, good()),
+        ("/providers/0/web_push", Channel::Webhook, settings(vec![("a", web_push())])),
+        ("/providers", Channel::WebPush, settings(vec![("a", web_push()), ("b", web_push())])),
         ("/providers/0/webhook", Channel::InApp, good()),
         ("/timeout", Channel::Webhook, ChannelSettings { timeout_ms: 99, ..good() }),
         ("/timeout", Channel::Webhook, ChannelSettings { timeout_ms: 60_001, ..good() }),

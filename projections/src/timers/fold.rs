@@ -26,13 +26,14 @@ pub enum Kind {
 
 impl Kind {
     /// Nobody is activated in the app: that is the first step of a plan, or none.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Release,
         Self::Wake,
         Self::Expire,
         Self::Activate(Channel::Email),
         Self::Activate(Channel::Slack),
         Self::Activate(Channel::Webhook),
+        Self::Activate(Channel::WebPush),
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -44,6 +45,7 @@ impl Kind {
             Self::Activate(Channel::Email) => "activate_email",
             Self::Activate(Channel::Slack) => "activate_slack",
             Self::Activate(Channel::Webhook) => "activate_webhook",
+            Self::Activate(Channel::WebPush) => "activate_web_push",
         }
     }
 

@@ -1,5 +1,6 @@
-//! Who is told: recipients, topics, and broadcasts to many of them.
+//! Who is told: recipients, their browsers, topics, and broadcasts to many of them.
 
 pub mod broadcasts;
+pub mod browsers;
 pub mod recipients;
 pub mod topics;

@@ -12,6 +12,7 @@ use tidings_domain::notification::{Category, Channel};
 use tidings_domain::recipient::{self, Action, LocalTime, Recipient};
 use tidings_projections::recipient::fold;
 
+use super::browsers::{PushSubscription, PutPushSubscription};
 use crate::api::Tag;
 use crate::api::http::body::{Body, CommandBody};
 use crate::api::http::credentials::{Caller, NotificationsRead, NotificationsWrite, Service};
@@ -19,10 +20,12 @@ use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::reads::{Reads, parse_user};
 use crate::api::http::request::{Command, Key};
 use crate::api::values::addresses;
+use crate::channels::OutgoingPolicy;
+use crate::commands::Changed;
 
 pub struct Recipients;
 
-/// How a user is reached. It replaces what was said before: what is left out is known no more.
+/// How a user is reached. It replaces what was said before: what is left out is known no more, but for browsers (`web_push`).
 #[derive(Debug, Deserialize, Object)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 #[oai(deny_unknown_fields)]
@@ -50,6 +53,9 @@ struct PutAddresses {
     /// The URL that webhooks for the user are sent to: `http` or `https`, at most 2,048 characters.
     #[oai(validator(min_length = 1, max_length = 2048))]
     webhook: Option<String>,
+    /// Browsers, the oldest first: at most 10, no two with the same endpoint. They register themselves; left out they stay.
+    #[oai(validator(max_items = 10))]
+    web_push: Option<Vec<PutPushSubscription>>,
 }
 
 /// How a user is reached.
@@ -70,6 +76,8 @@ struct Addresses {
     email: Option<String>,
     slack: Option<String>,
     webhook: Option<String>,
+    /// Browsers, the oldest first.
+    web_push: Option<Vec<PushSubscription>>,
 }
 
 /// With what a user wants to be reached. It replaces what was said before.
@@ -77,7 +85,7 @@ struct Addresses {
 #[serde(deny_unknown_fields, expecting = "an object")]
 #[oai(deny_unknown_fields)]
 struct PutPreferences {
-    /// Channels that are on or off (`in_app`, `email`, `slack`, `webhook`), for every category that says nothing else.
+    /// Channels that are on or off (`in_app`, `email`, `slack`, `webhook`, `web_push`), for every category that says nothing else.
     channels: Option<BTreeMap<String, bool>>,
     /// The same for single categories, at most 200 of them.
     categories: Option<BTreeMap<String, BTreeMap<String, bool>>>,
@@ -162,9 +170,13 @@ impl Recipients {
         #[oai(name = "Idempotency-Key")]
         key: Key,
     ) -> Result<ProfileResponse, Problem> {
-        let profile = command.body.parse::<PutProfile>()?.into_domain()?;
-        let (id, action) = (id(&command, user_id.0)?, Action::ChangeProfile(profile.clone()));
-        let (cursor, replayed) = command.describe(&id, &key, action).await?;
+        let asked = command.body.parse::<PutProfile>()?;
+        let (id, action) = (id(&command, user_id.0)?, asked.into_action(&command.backend.outgoing)?);
+        let changed = command.describe(&id, &key, action).await?;
+        // As it stood then, with the browsers that were there: a repetition is given the answer of the first.
+        let reads = &command.backend.reads;
+        let profile = recipient(reads, &id, changed.position).await?.profile;
+        let (cursor, replayed) = (reads.cursor(changed.position), changed.replayed.then_some(true));
         Ok(ProfileResponse::Kept(Json(Profile::new(&id, profile)), cursor, replayed))
     }
 
@@ -180,7 +192,7 @@ impl Recipients {
         user_id: Path<String>,
     ) -> Result<Json<Profile>, Problem> {
         let id = RecipientId { tenant: caller.principal.tenant().clone(), user: parse_user(user_id.0)? };
-        Ok(Json(Profile::new(&id, recipient(reads, &id).await?.profile)))
+        Ok(Json(Profile::new(&id, recipient(reads, &id, i64::MAX).await?.profile)))
     }
 
     /// Say with what a user wants to be reached
@@ -196,7 +208,9 @@ impl Recipients {
     ) -> Result<PreferencesResponse, Problem> {
         let preferences = command.body.parse::<PutPreferences>()?.into_domain()?;
         let (id, action) = (id(&command, user_id.0)?, Action::ChangePreferences(preferences.clone()));
-        let (cursor, replayed) = command.describe(&id, &key, action).await?;
+        let changed = command.describe(&id, &key, action).await?;
+        let cursor = command.backend.reads.cursor(changed.position);
+        let replayed = changed.replayed.then_some(true);
         Ok(PreferencesResponse::Kept(Json(Preferences::new(&id, preferences)), cursor, replayed))
     }
 
@@ -212,7 +226,7 @@ impl Recipients {
         user_id: Path<String>,
     ) -> Result<Json<Preferences>, Problem> {
         let id = RecipientId { tenant: caller.principal.tenant().clone(), user: parse_user(user_id.0)? };
-        Ok(Json(Preferences::new(&id, recipient(reads, &id).await?.preferences)))
+        Ok(Json(Preferences::new(&id, recipient(reads, &id, i64::MAX).await?.preferences)))
     }
 }
 
@@ -220,46 +234,55 @@ fn id<C, B>(command: &Command<C, B>, user_id: String) -> Result<RecipientId, Pro
     Ok(RecipientId { tenant: command.principal().tenant().clone(), user: parse_user(user_id)? })
 }
 
-async fn recipient(reads: &Reads, id: &RecipientId) -> Result<Recipient, Problem> {
-    let events = reads.reader.of_aggregates(&reads.pool, Recipient::TYPE, &[id.to_string()]).await?;
+/// As it stood at a position of the log.
+async fn recipient(reads: &Reads, id: &RecipientId, position: i64) -> Result<Recipient, Problem> {
+    let mut events = reads.reader.of_aggregates(&reads.pool, Recipient::TYPE, &[id.to_string()]).await?;
+    events.retain(|event| event.position <= position);
     fold(&events).map_err(|error| Problem::internal(&error))
 }
 
 impl<C, B: CommandBody> Command<C, B> {
-    /// Says something of a user; gives back the position and whether it was a repetition, as headers say it.
-    async fn describe(
+    /// Says something of a user.
+    pub(super) async fn describe(
         &self,
         id: &RecipientId,
         key: &Key,
         action: Action,
-    ) -> Result<(String, Option<bool>), Problem> {
-        let changed = self.backend.commands.describe_recipient(&self.context(key), id, action).await?;
-        Ok((self.backend.reads.cursor(changed.position), changed.replayed.then_some(true)))
+    ) -> Result<Changed, Problem> {
+        Ok(self.backend.commands.describe_recipient(&self.context(key), id, action).await?)
     }
 }
 
 impl PutProfile {
-    fn into_domain(self) -> Result<recipient::Profile, Problem> {
-        let PutAddresses { email, slack, webhook } = self.addresses.unwrap_or_default();
+    fn into_action(self, outgoing: &OutgoingPolicy) -> Result<Action, Problem> {
+        let PutAddresses { email, slack, webhook, web_push } = self.addresses.unwrap_or_default();
         let email = email.map(|text| addresses::email("/addresses/email", text)).transpose()?;
         let slack = slack.map(|text| addresses::url("/addresses/slack", text)).transpose()?;
         let webhook = webhook.map(|text| addresses::url("/addresses/webhook", text)).transpose()?;
-        Ok(recipient::Profile {
+        let keeps_push = web_push.is_none();
+        let browsers = web_push.unwrap_or_default().into_iter().enumerate();
+        let browsers = browsers
+            .map(|(index, browser)| browser.into_domain(&format!("/addresses/web_push/{index}"), outgoing));
+        let browsers = browsers.collect::<Result<Vec<_>, Problem>>()?;
+        let profile = recipient::Profile {
             locale: self.locale.map(|text| addresses::locale("/locale", &text)).transpose()?,
             time_zone: self.time_zone.map(|text| addresses::time_zone("/time_zone", &text)).transpose()?,
-            addresses: recipient::Addresses::new(email, slack, webhook)?,
-        })
+            addresses: recipient::Addresses::new(email, slack, webhook, browsers)?,
+        };
+        Ok(Action::ChangeProfile { profile, keeps_push })
     }
 }
 
 impl Profile {
     fn new(id: &RecipientId, profile: recipient::Profile) -> Self {
-        let recipient::Addresses { email, slack, webhook } = profile.addresses;
+        let recipient::Addresses { email, slack, webhook, web_push } = profile.addresses;
+        let browsers: Vec<PushSubscription> = web_push.into_iter().map(Into::into).collect();
+        let web_push = Some(browsers).filter(|browsers| !browsers.is_empty());
         Self {
             user_id: id.user.to_string(),
             locale: profile.locale.map(|locale| locale.as_str().to_owned()),
             time_zone: profile.time_zone.map(|zone| zone.as_str().to_owned()),
-            addresses: Addresses { email, slack, webhook },
+            addresses: Addresses { email, slack, webhook, web_push },
         }
     }
 }
@@ -301,7 +324,7 @@ pub fn switches(pointer: &str, given: BTreeMap<String, bool>) -> Result<recipien
         None => Err(Problem::at(
             Kind::Invalid,
             format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1")),
-            "must be one of `in_app`, `email`, `slack` and `webhook`",
+            "must be one of `in_app`, `email`, `slack`, `webhook` and `web_push`",
         )),
     };
     given.into_iter().map(switch).collect()

@@ -3,6 +3,9 @@
 
 use serde_json::{Value, json};
 
+/// A browser's, with the keys of RFC 8291, section 5.
+const PUSH_ENDPOINT: &str = "https://push.example.net/push/JzLQ3raZJfFBR0aqvOMsLrt54w4rJUsV";
+
 /// What a required parameter of this name may be.
 pub fn parameter(name: &str) -> Option<Value> {
     match name {
@@ -14,6 +17,7 @@ pub fn parameter(name: &str) -> Option<Value> {
         "source" => Some(json!("github")),
         "category" => Some(json!("billing")),
         "plan" => Some(json!("insist")),
+        "endpoint" => Some(json!(PUSH_ENDPOINT)),
         _ => None,
     }
 }
@@ -54,6 +58,7 @@ pub fn body(schema: &str) -> Option<Value> {
         "PutSchedule" => Some(standup()),
         "SubscribeUsers" => Some(json!({"user_ids": ["alice", "bob"]})),
         "TestChannel" => Some(json!({"title": "A test", "body": "This channel works."})),
+        "PutPushSubscription" => Some(browser()),
         "PutCategory" => Some(json!({
             "channels": {"slack": false},
             "plan": [{"channel": "in_app"}, {"channel": "email", "after": "5m", "unless": "read"}]
@@ -145,6 +150,17 @@ pub fn hook() -> Value {
             "html_url": "https://github.com/example/bell/issues/42"
         },
         "repository": {"full_name": "example/bell"}
+    })
+}
+
+/// What a browser says after it subscribed.
+fn browser() -> Value {
+    json!({
+        "endpoint": PUSH_ENDPOINT,
+        "keys": {
+            "p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4",
+            "auth": "BTBZMqHH6r4Tts7J_aSIgg"
+        }
     })
 }
 

@@ -130,7 +130,7 @@ fn register_bearer(registry: &mut Registry) {
         ty: "http",
         description: Some(
             "An end user's token: `sub` is the user, `exp` is required, `tenant` defaults to `default`. It \
-             reaches that user's own inbox.",
+             reaches that user's own inbox and browsers.",
         ),
         name: None,
         key_in: None,
@@ -142,8 +142,7 @@ fn register_bearer(registry: &mut Registry) {
     registry.create_security_scheme(BEARER, scheme);
 }
 
-async fn check_scopes<N: Needs>(request: &Request) -> Result<Principal, Problem> {
-    let principal = check(request).await?;
+fn require<N: Needs>(principal: Principal) -> Result<Principal, Problem> {
     N::SCOPES.iter().try_for_each(|scope| principal.require(*scope))?;
     Ok(principal)
 }
@@ -154,8 +153,12 @@ fn with_scopes<N: Needs>(schemes: &[&'static str]) -> Vec<&'static str> {
 }
 
 impl<N: Needs> Credentials for Anyone<N> {
+    /// A user's token needs no scope: it is good for what concerns that user, which each operation asks.
     async fn check(request: &Request) -> Result<Principal, Problem> {
-        check_scopes::<N>(request).await
+        match check(request).await? {
+            user @ Principal::User { .. } => Ok(user),
+            principal => require::<N>(principal),
+        }
     }
 
     fn schemes() -> Vec<&'static str> {
@@ -170,7 +173,7 @@ impl<N: Needs> Credentials for Anyone<N> {
 
 impl<N: Needs> Credentials for Service<N> {
     async fn check(request: &Request) -> Result<Principal, Problem> {
-        check_scopes::<N>(request).await
+        require::<N>(check(request).await?)
     }
 
     fn schemes() -> Vec<&'static str> {

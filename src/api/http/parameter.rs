@@ -31,6 +31,9 @@ pub trait Parameter: Sized + Send {
 /// A parameter of the query, which may be left out.
 pub struct Query<T>(pub Option<T>);
 
+/// A parameter of the query, which must be there.
+pub struct Required<T>(pub T);
+
 /// A header, which may be left out.
 pub struct Header<T>(pub Option<T>);
 
@@ -48,6 +51,10 @@ pub fn query<T: Parameter>(request: &Request, name: &str) -> Result<Option<T>, P
     let value = values.next();
     once(name, values.next())?;
     value.map(|text| T::parse(name, text)).transpose()
+}
+
+fn required<T: Parameter>(request: &Request, name: &str) -> Result<T, Problem> {
+    query(request, name)?.ok_or_else(|| Problem::at(Kind::Malformed, name, "must be given"))
 }
 
 pub fn header<T: Parameter>(request: &Request, name: &str) -> Result<Option<T>, Problem> {
@@ -144,9 +151,10 @@ impl Parameter for Before {
 }
 
 macro_rules! extract {
-    ($place:ident, $param_in:expr, $read:ident) => {
+    ($place:ident, $param_in:expr, $read:ident, $is_required:literal) => {
         impl<'a, T: Parameter> ApiExtractor<'a> for $place<T> {
             const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+            const PARAM_IS_REQUIRED: bool = $is_required;
             type ParamType = ();
             type ParamRawType = ();
 
@@ -173,5 +181,6 @@ macro_rules! extract {
     };
 }
 
-extract!(Query, MetaParamIn::Query, query);
-extract!(Header, MetaParamIn::Header, header);
+extract!(Query, MetaParamIn::Query, query, false);
+extract!(Required, MetaParamIn::Query, required, true);
+extract!(Header, MetaParamIn::Header, header, false);

@@ -104,7 +104,8 @@ impl<'a, C: Credentials, B: CommandBody> ApiExtractor<'a> for Command<C, B> {
             body: B::read(request, body).await?,
             principal,
             method: request.method().to_string(),
-            path: request.original_uri().path().to_owned(),
+            // With its query: what is asked for there is asked for, too.
+            path: request.original_uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
             credentials: PhantomData,
         })
     }

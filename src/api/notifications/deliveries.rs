@@ -93,7 +93,7 @@ named_parameter!(
     "must be waiting, pending, scheduled, started, delivered, skipped, exhausted, dead_lettered, cancelled or expired"
 );
 named_parameter!(ErrorClass, "must be transient, permanent, gone, reported or unknown");
-named_parameter!(Channel, "must be in_app, email, slack or webhook");
+named_parameter!(Channel, "must be in_app, email, slack, webhook or web_push");
 
 /// The delivery of a notification on one channel of its plan.
 #[derive(Debug, Object)]

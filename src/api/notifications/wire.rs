@@ -78,6 +78,7 @@ pub enum Channel {
     Email,
     Slack,
     Webhook,
+    WebPush,
 }
 
 /// What makes a step needless when its turn comes.
@@ -124,6 +125,7 @@ impl From<Channel> for domain::Channel {
             Channel::Email => Self::Email,
             Channel::Slack => Self::Slack,
             Channel::Webhook => Self::Webhook,
+            Channel::WebPush => Self::WebPush,
         }
     }
 }

@@ -33,7 +33,7 @@ pub struct Categories;
 struct PutCategory {
     /// Whether they reach users whatever those switched off, and at any hour; `false` where it is left out.
     critical: Option<bool>,
-    /// Channels that are on or off (`in_app`, `email`, `slack`, `webhook`) for users who say nothing of it.
+    /// Channels that are on or off (`in_app`, `email`, `slack`, `webhook`, `web_push`) for users who say nothing of it.
     channels: Option<BTreeMap<String, bool>>,
     /// The plan of those that name none, step by step.
     #[oai(validator(min_items = 1, max_items = 8))]

@@ -4,6 +4,7 @@
 use tidings_domain::recipient::{InvalidProfile, Locale, TimeZone};
 
 use crate::api::http::problem::{Kind, Problem};
+use crate::channels::OutgoingPolicy;
 
 fn refuse(pointer: &str, detail: &str) -> Problem {
     Problem::at(Kind::Invalid, pointer, detail)
@@ -45,6 +46,16 @@ pub fn url(pointer: &str, text: String) -> Result<String, Problem> {
     } else {
         Err(refuse(pointer, "must be a URL of the scheme `https` or `http`, without a user or a password"))
     }
+}
+
+/// The same, judged as far as its name tells.
+pub fn endpoint(pointer: &str, text: String, outgoing: &OutgoingPolicy) -> Result<String, Problem> {
+    let text = url(pointer, text)?;
+    let plain = !text.chars().any(|c| c.is_control() || c.is_whitespace());
+    let url = reqwest::Url::parse(&text).ok().filter(|_| plain && text.len() <= 2_048);
+    let url = url.ok_or_else(|| refuse(pointer, "must be a URL of at most 2,048 characters"))?;
+    outgoing.check_url(&url).map_err(|refused| refuse(pointer, &refused.to_string()))?;
+    Ok(text)
 }
 
 impl From<InvalidProfile> for Problem {

@@ -50,6 +50,8 @@ pub enum Order {
     ChangeSchedule,
     Tick,
     DeleteSchedule,
+    AddPushSubscription,
+    RemovePushSubscription,
 }
 
 impl Label for Order {
@@ -93,6 +95,8 @@ impl Label for Order {
         Self::ChangeSchedule,
         Self::Tick,
         Self::DeleteSchedule,
+        Self::AddPushSubscription,
+        Self::RemovePushSubscription,
     ];
 
     fn number(self) -> usize {
@@ -139,6 +143,8 @@ impl Label for Order {
             Self::ChangeSchedule => "change_schedule",
             Self::Tick => "tick",
             Self::DeleteSchedule => "delete_schedule",
+            Self::AddPushSubscription => "add_push_subscription",
+            Self::RemovePushSubscription => "remove_push_subscription",
         }
     }
 }
@@ -170,8 +176,10 @@ impl From<&notification::Action> for Order {
 impl From<&recipient::Action> for Order {
     fn from(action: &recipient::Action) -> Self {
         match action {
-            recipient::Action::ChangeProfile(_) => Self::ChangeProfile,
+            recipient::Action::ChangeProfile { .. } => Self::ChangeProfile,
             recipient::Action::ChangePreferences(_) => Self::ChangePreferences,
+            recipient::Action::AddPushSubscription(_) => Self::AddPushSubscription,
+            recipient::Action::RemovePushSubscription { .. } => Self::RemovePushSubscription,
             recipient::Action::DisableAddress { .. } => Self::DisableAddress,
         }
     }

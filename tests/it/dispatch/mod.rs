@@ -71,7 +71,7 @@ pub async fn story(service: &Door, id: &str, last: &str) -> Vec<Value> {
 }
 
 /// What happened, with the number of the attempt where there is one.
-fn names(events: &[Value]) -> Vec<String> {
+pub fn names(events: &[Value]) -> Vec<String> {
     let name = |event: &Value| {
         let (name, attempt) = (event["type"].as_str().unwrap(), &event["data"]["attempt"]);
         if attempt.is_null() { name.to_owned() } else { format!("{name} {attempt}") }
@@ -79,10 +79,10 @@ fn names(events: &[Value]) -> Vec<String> {
     events.iter().map(name).collect()
 }
 
-async fn delivery(service: &Door, id: &str) -> Value {
+pub async fn delivery(service: &Door, id: &str) -> Value {
     service.get(&format!("/v1/notifications/{id}")).await.expect(200).json()["deliveries"][0].clone()
 }
 
-fn instant(value: &Value) -> OffsetDateTime {
+pub fn instant(value: &Value) -> OffsetDateTime {
     OffsetDateTime::parse(value.as_str().unwrap(), &Rfc3339).unwrap()
 }

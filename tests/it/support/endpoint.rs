@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use poem::http::StatusCode;
+use poem::http::{HeaderMap, StatusCode};
 use poem::listener::TcpAcceptor;
 use poem::{Request, Response, Server, endpoint};
 use tokio::net::TcpListener;
@@ -17,13 +17,24 @@ use super::PATIENCE;
 pub struct Call {
     /// The idempotency key.
     pub id: String,
+    pub headers: HeaderMap,
+    /// Where it is text.
     pub body: String,
+    pub bytes: Vec<u8>,
+}
+
+impl Call {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
 }
 
 /// What it answers.
 #[derive(Clone, Debug)]
 pub enum Says {
     Status(u16),
+    /// 201, with this `Location`.
+    Created(&'static str),
     /// With `Retry-After`, in seconds.
     Busy(u16, u32),
     /// Nothing, until the test lets it.
@@ -48,10 +59,11 @@ impl Endpoint {
         let answer = endpoint::make(move |mut request: Request| {
             let (seen, script, mut opened) = (seen.clone(), script.clone(), opened.clone());
             async move {
-                let header = |name: &str| request.header(name).unwrap_or_default().to_owned();
-                let id = header("webhook-id");
-                let body = request.take_body().into_string().await.unwrap_or_default();
-                let (call, mut number) = (Call { id, body }, 0);
+                let headers = request.headers().clone();
+                let id = request.header("webhook-id").unwrap_or_default().to_owned();
+                let bytes = request.take_body().into_vec().await.unwrap_or_default();
+                let body = String::from_utf8(bytes.clone()).unwrap_or_default();
+                let (call, mut number) = (Call { id, headers, body, bytes }, 0);
                 seen.send_modify(|calls: &mut Vec<Call>| {
                     calls.push(call.clone());
                     number = calls.len();
@@ -99,6 +111,7 @@ fn respond(says: Says) -> Response {
     let status = |status| Response::builder().status(StatusCode::from_u16(status).unwrap());
     match says {
         Says::Status(code) => status(code).finish(),
+        Says::Created(location) => status(201).header("location", location).finish(),
         Says::Busy(code, seconds) => status(code).header("retry-after", seconds).finish(),
         Says::Gated => status(200).finish(),
     }

@@ -23,7 +23,7 @@ pub use collector::Collector;
 pub use contract::Contract;
 pub use count::Count;
 pub use door::{Door, lasting_address};
-pub use endpoint::{Endpoint, Says};
+pub use endpoint::{Call, Endpoint, Says};
 pub use keys::ApiKey;
 pub use process::{Ended, is_alive, lines_of, run_to_end, tidings, when_free};
 pub use random::{Seed, Xorshift};

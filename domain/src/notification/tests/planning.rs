@@ -21,11 +21,11 @@ fn assert_refused(steps: Vec<PlanStep>, pointer: &str, detail: &'static str) {
 
 #[test]
 fn a_plan_has_1_to_8_steps() {
-    let on = |index: usize| PlanStep::on(Channel::ALL[index % 4]);
+    let on = |index: usize| PlanStep::on(Channel::ALL[index % 5]);
     assert_refused(vec![], "/plan", "must have 1 to 8 steps");
     assert_refused((0..9).map(on).collect(), "/plan", "must have 1 to 8 steps");
     // There are not enough channels yet for eight.
-    assert_eq!(Plan::new((0..4).map(on).collect()).unwrap().steps().len(), 4);
+    assert_eq!(Plan::new((0..5).map(on).collect()).unwrap().steps().len(), 5);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::{Issuer, UserId};
 
 use super::samples::*;
 
-const WALKS: usize = 2_000;
+const WALKS: usize = 3_000;
 const COMMANDS_PER_WALK: usize = 30;
 
 /// Marsaglia's xorshift64 (2003): enough spread for a test, and no dependency.

@@ -3,6 +3,7 @@
 mod provider;
 mod trial;
 
+pub use provider::public_key;
 pub use trial::Trials;
 
 use std::collections::BTreeMap;
@@ -96,7 +97,7 @@ struct PutRate {
 #[derive(Debug, Object)]
 #[oai(rename = "ConfiguredChannel", skip_serializing_if_is_none)]
 struct Shown {
-    /// `email`, `slack` or `webhook`.
+    /// `email`, `slack`, `webhook` or `web_push`.
     channel: String,
     providers: Vec<Provider>,
     timeout: String,
@@ -174,7 +175,7 @@ impl Channels {
     async fn configure(
         &self,
         command: Command<Service<Admin>, Body<PutChannel>>,
-        /// `email`, `slack` or `webhook`.
+        /// `email`, `slack`, `webhook` or `web_push`.
         channel: Path<String>,
         /// Makes a repetition harmless.
         #[oai(name = "Idempotency-Key")]
@@ -200,7 +201,7 @@ impl Channels {
         &self,
         caller: Caller<Service<Admin>>,
         reads: &Reads,
-        /// `email`, `slack` or `webhook`.
+        /// `email`, `slack`, `webhook` or `web_push`.
         channel: Path<String>,
     ) -> Result<Json<Shown>, Problem> {
         let channel = parse(&channel)?;
@@ -215,7 +216,7 @@ impl Channels {
     async fn remove(
         &self,
         command: Command<Service<Admin>>,
-        /// `email`, `slack` or `webhook`.
+        /// `email`, `slack`, `webhook` or `web_push`.
         channel: Path<String>,
         /// Makes a repetition harmless.
         #[oai(name = "Idempotency-Key")]
@@ -247,7 +248,7 @@ impl Channels {
 
 fn parse(text: &str) -> Result<Channel, Problem> {
     let channel = Channel::parse(text).filter(|channel| channel.calls_outside());
-    let expected = "must be one of `email`, `slack` and `webhook`";
+    let expected = "must be one of `email`, `slack`, `webhook` and `web_push`";
     channel.ok_or_else(|| Problem::at(Kind::Malformed, "channel", expected))
 }
 

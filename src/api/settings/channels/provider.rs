@@ -9,14 +9,16 @@ use lettre::transport::smtp::client::Certificate;
 use poem_openapi::{Enum, Object};
 use reqwest::Url;
 use serde::Deserialize;
-use tidings_domain::settings::{self, Configured, Endpoint, NewSecrets, NewSigningSecret, ProviderName};
+use tidings_domain::settings::{
+    self, Configured, Endpoint, NewSecrets, NewSigningSecret, ProviderName, Secrets,
+};
 use tidings_projections::inbox::rfc3339;
 use time::OffsetDateTime;
 
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::values::addresses;
 use crate::api::values::duration;
-use crate::channels::OutgoingPolicy;
+use crate::channels::{OutgoingPolicy, VapidKey};
 
 /// How long a secret that is replaced goes on signing, where nobody says otherwise.
 const OVERLAP_DEFAULT: Duration = Duration::from_secs(24 * 3600);
@@ -38,6 +40,7 @@ pub struct PutProvider {
     smtp: Option<PutSmtp>,
     slack: Option<PutSlack>,
     webhook: Option<PutWebhook>,
+    web_push: Option<PutWebPush>,
 }
 
 /// An SMTP server, of `email`.
@@ -115,6 +118,20 @@ struct PutWebhook {
     overlap: Option<String>,
 }
 
+/// The push services of browsers, of `web_push`: each is called where its browser says.
+#[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[oai(deny_unknown_fields)]
+struct PutWebPush {
+    /// Whom push services turn to when something is wrong: `mailto:` and an e-mail address, or an `https` URL.
+    #[oai(validator(min_length = 1, max_length = 512))]
+    subject: String,
+    /// Signs (RFC 8292): 32 bytes in base64url, as `web-push generate-vapid-keys` writes it. Never shown; left out it stays, and
+    /// where there is none yet, one is made. With another one every browser has to subscribe anew.
+    #[oai(validator(min_length = 43, max_length = 43))]
+    private_key: Option<String>,
+}
+
 /// One provider.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
@@ -125,6 +142,7 @@ pub struct Provider {
     smtp: Option<Smtp>,
     slack: Option<Slack>,
     webhook: Option<Webhook>,
+    web_push: Option<WebPush>,
 }
 
 /// An SMTP server.
@@ -166,6 +184,15 @@ struct Webhook {
     overlap_until: Option<String>,
 }
 
+/// The push services of browsers.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct WebPush {
+    subject: String,
+    /// What a page passes as `applicationServerKey`: an uncompressed point of P-256 in base64url.
+    public_key: Option<String>,
+}
+
 fn refuse(pointer: impl Into<String>, detail: impl Into<String>) -> Problem {
     Problem::at(Kind::Invalid, pointer, detail)
 }
@@ -180,11 +207,16 @@ impl PutProvider {
         let name = ProviderName::new(self.name).ok_or_else(|| {
             refuse(format!("{at}/name"), "must be 1 to 63 characters of `a-z`, `0-9` and `-`")
         })?;
-        let (endpoint, secrets) = match (self.smtp, self.slack, self.webhook) {
-            (Some(smtp), None, None) => smtp.into_domain(&format!("{at}/smtp"), outgoing)?,
-            (None, Some(slack), None) => slack.into_domain(&format!("{at}/slack"), outgoing)?,
-            (None, None, Some(webhook)) => webhook.into_domain(&format!("{at}/webhook"), outgoing, now)?,
-            _ => return Err(refuse(at, "must have exactly one of `smtp`, `slack` and `webhook`")),
+        let (endpoint, secrets) = match (self.smtp, self.slack, self.webhook, self.web_push) {
+            (Some(smtp), None, None, None) => smtp.into_domain(&format!("{at}/smtp"), outgoing)?,
+            (None, Some(slack), None, None) => slack.into_domain(&format!("{at}/slack"), outgoing)?,
+            (None, None, Some(webhook), None) => {
+                webhook.into_domain(&format!("{at}/webhook"), outgoing, now)?
+            }
+            (None, None, None, Some(push)) => push.into_domain(&format!("{at}/web_push"))?,
+            _ => {
+                return Err(refuse(at, "must have exactly one of `smtp`, `slack`, `webhook` and `web_push`"));
+            }
         };
         Ok((settings::Provider { name, endpoint }, secrets))
     }
@@ -240,7 +272,8 @@ impl PutSmtp {
 
 impl PutSlack {
     fn into_domain(self, at: &str, outgoing: &OutgoingPolicy) -> Result<(Endpoint, NewSecrets), Problem> {
-        let url = self.url.map(|text| endpoint(&format!("{at}/url"), text, outgoing)).transpose()?;
+        let url =
+            self.url.map(|text| addresses::endpoint(&format!("{at}/url"), text, outgoing)).transpose()?;
         Ok((Endpoint::Slack {}, NewSecrets { url, ..NewSecrets::default() }))
     }
 }
@@ -252,7 +285,8 @@ impl PutWebhook {
         outgoing: &OutgoingPolicy,
         now: OffsetDateTime,
     ) -> Result<(Endpoint, NewSecrets), Problem> {
-        let url = self.url.map(|text| endpoint(&format!("{at}/url"), text, outgoing)).transpose()?;
+        let url =
+            self.url.map(|text| addresses::endpoint(&format!("{at}/url"), text, outgoing)).transpose()?;
         let overlap = self
             .overlap
             .map(|text| duration::parse_at(&format!("{at}/overlap"), &text, Duration::ZERO..=OVERLAP_MAX));
@@ -270,6 +304,37 @@ impl PutWebhook {
         let secrets = NewSecrets { signing: signing.transpose()?, ..NewSecrets::default() };
         Ok((Endpoint::Webhook { url }, secrets))
     }
+}
+
+impl PutWebPush {
+    fn into_domain(self, at: &str) -> Result<(Endpoint, NewSecrets), Problem> {
+        if !is_subject(&self.subject) {
+            let expected = "must be `mailto:` and an e-mail address, or an `https` URL";
+            return Err(refuse(format!("{at}/subject"), expected));
+        }
+        if self.private_key.as_deref().is_some_and(|key| VapidKey::parse(key).is_none()) {
+            let expected = "must be a private key of P-256: 32 bytes in base64url";
+            return Err(refuse(format!("{at}/private_key"), expected));
+        }
+        let made = VapidKey::make().map_err(|error| Problem::internal(&error))?;
+        let secrets = NewSecrets {
+            private_key: self.private_key,
+            private_key_made: Some(made),
+            ..NewSecrets::default()
+        };
+        Ok((Endpoint::WebPush { subject: self.subject }, secrets))
+    }
+}
+
+/// RFC 8292, 2.1.
+fn is_subject(text: &str) -> bool {
+    let is_url = |text: &str| Url::parse(text).is_ok_and(|url| url.scheme() == "https" && url.has_host());
+    let plain = text.len() <= TEXT_CHARS_MAX && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+    plain
+        && match text.strip_prefix("mailto:") {
+            Some(address) => address.parse::<lettre::Address>().is_ok(),
+            None => is_url(text),
+        }
 }
 
 /// What a URL's host may be is a host.
@@ -292,16 +357,6 @@ fn mailbox(pointer: &str, text: &str) -> Result<(), Problem> {
     }
 }
 
-/// Where something is posted to.
-fn endpoint(pointer: &str, text: String, outgoing: &OutgoingPolicy) -> Result<String, Problem> {
-    let text = addresses::url(pointer, text)?;
-    let plain = !text.chars().any(|c| c.is_control() || c.is_whitespace());
-    let url = Url::parse(&text).ok().filter(|_| plain && text.len() <= 2_048);
-    let url = url.ok_or_else(|| refuse(pointer, "must be a URL of at most 2,048 characters"))?;
-    outgoing.check_url(&url).map_err(|refused| refuse(pointer, refused.to_string()))?;
-    Ok(text)
-}
-
 fn unsubscribe(pointer: &str, text: String) -> Result<String, Problem> {
     let filled = text.replace("{user_id}", "x").replace("{category}", "x");
     let plain = !filled.chars().any(|c| c.is_control() || c.is_whitespace() || "{}<>,".contains(c));
@@ -319,6 +374,7 @@ impl Provider {
             smtp: None,
             slack: None,
             webhook: None,
+            web_push: None,
         };
         match provider.endpoint.clone() {
             Endpoint::Smtp(smtp) => shown.smtp = Some(Smtp::of(smtp, secrets.password.is_some())),
@@ -329,9 +385,17 @@ impl Provider {
                 shown.webhook =
                     Some(Webhook { url, secrets: secrets.signing_at(now).count(), overlap_until });
             }
+            Endpoint::WebPush { subject } => {
+                shown.web_push = Some(WebPush { subject, public_key: public_key(&secrets) });
+            }
         }
         shown
     }
+}
+
+/// What browsers subscribe to.
+pub fn public_key(secrets: &Secrets) -> Option<String> {
+    secrets.private_key.as_deref().and_then(VapidKey::parse).map(|key| key.public())
 }
 
 impl Smtp {

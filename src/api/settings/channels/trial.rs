@@ -14,13 +14,14 @@ use tidings_projections::inbox::rfc3339;
 
 use super::parse;
 use crate::api::Tag;
+use crate::api::audience::browsers::PutPushSubscription;
 use crate::api::http::body::OptionalBody;
 use crate::api::http::credentials::{Admin, Service};
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::request::Command;
 use crate::api::values::addresses;
 use crate::api::values::duration;
-use crate::channels::{Message, NoRoute, Sent};
+use crate::channels::{Message, NoRoute, OutgoingPolicy, Sent};
 use crate::clock;
 
 pub struct Trials;
@@ -30,9 +31,11 @@ pub struct Trials;
 #[serde(deny_unknown_fields, expecting = "an object")]
 #[oai(deny_unknown_fields)]
 struct TestChannel {
-    /// An e-mail address, required for `email`; for the others a URL, the tenant's own where it is left out.
+    /// An e-mail address, required for `email`; for `slack` and `webhook` a URL, the tenant's own where it is left out.
     #[oai(validator(min_length = 1, max_length = 2048))]
     address: Option<String>,
+    /// For `web_push`, and required there: a browser.
+    push_subscription: Option<PutPushSubscription>,
     #[oai(validator(min_length = 1, max_length = 1000))]
     title: Option<String>,
     body: Option<String>,
@@ -83,14 +86,15 @@ impl Trials {
     async fn test(
         &self,
         command: Command<Service<Admin>, OptionalBody<TestChannel>>,
-        /// `email`, `slack` or `webhook`.
+        /// `email`, `slack`, `webhook` or `web_push`.
         channel: Path<String>,
     ) -> Result<Json<TestedChannel>, Problem> {
         let channel = parse(&channel)?;
         let asked = command.body.parse()?.unwrap_or_default();
+        let to = recipient(channel, asked.address, asked.push_subscription, &command.backend.outgoing)?;
         let words = words(asked.title, asked.body)?;
         let (tenant, channels) = (command.principal().tenant(), &command.backend.channels);
-        let route = channels.route(tenant, channel, &recipient(channel, asked.address)?).await;
+        let route = channels.route(tenant, channel, &to).await;
         let route = match route {
             Ok(route) => route,
             Err(NoRoute::Skip(reason)) => {
@@ -113,6 +117,7 @@ impl Trials {
             critical: false,
             priority: Priority::Normal,
             created_at: clock::now(),
+            expires_at: None,
             words,
             parts: BTreeMap::new(),
             data: None,
@@ -131,14 +136,29 @@ impl Trials {
     }
 }
 
-fn recipient(channel: Channel, address: Option<String>) -> Result<Addresses, Problem> {
+fn recipient(
+    channel: Channel,
+    address: Option<String>,
+    browser: Option<PutPushSubscription>,
+    outgoing: &OutgoingPolicy,
+) -> Result<Addresses, Problem> {
     let at = "/address";
     let mut to = Addresses::default();
+    let elsewhere = |pointer, detail| Err(Problem::at(Kind::Invalid, pointer, detail));
+    match (channel, &address, &browser) {
+        (Channel::WebPush, Some(_), _) => return elsewhere(at, "is for other channels than `web_push`"),
+        (Channel::WebPush, _, _) | (_, _, None) => {}
+        (_, _, Some(_)) => return elsewhere("/push_subscription", "is for the channel `web_push`"),
+    }
     match channel {
         Channel::InApp => {}
         Channel::Email => to.email = address.map(|text| addresses::email(at, text)).transpose()?,
         Channel::Slack => to.slack = address.map(|text| addresses::url(at, text)).transpose()?,
         Channel::Webhook => to.webhook = address.map(|text| addresses::url(at, text)).transpose()?,
+        Channel::WebPush => {
+            let browser = browser.map(|browser| browser.into_domain("/push_subscription", outgoing));
+            to.web_push = browser.transpose()?.into_iter().collect();
+        }
     }
     Ok(to)
 }
