@@ -28,7 +28,8 @@ use crate::api::http::request::{Command, Key};
 use crate::api::notifications::CreatedResponse;
 use crate::api::notifications::content::{ContentBody, TemplateBody};
 use crate::api::notifications::plan::PlanChoice;
-use crate::api::notifications::wire::{PlanStepBody, Priority, Receipt, Says};
+use crate::api::notifications::plan::PlanStepBody;
+use crate::api::notifications::wire::{Priority, Receipt, Says};
 use crate::directory::Directory;
 
 /// Bytes of a request: 10,000 long names and what they are told.

@@ -12,7 +12,7 @@ use tidings_projections::inbox::rfc3339;
 use tidings_projections::log::{Cursor, position_at};
 use time::{Duration, OffsetDateTime};
 
-use super::wire::{Channel, parse_instant};
+use super::plan::Channel;
 use crate::api::Tag;
 use crate::api::http::body::Body;
 use crate::api::http::credentials::{Caller, NotificationsRead, NotificationsWrite, Service};
@@ -21,6 +21,7 @@ use crate::api::http::parameter::{Before, Header, Limit, Parameter, Query};
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::reads::Reads;
 use crate::api::http::request::{Command, Key};
+use crate::api::values::instant::parse_instant;
 use crate::clock;
 use crate::commands::{Redrive, Redriven};
 

@@ -21,7 +21,8 @@ use tidings_projections::notification::Overview;
 use time::OffsetDateTime;
 
 use self::list::{NotificationPage, NotificationStatus};
-use self::wire::{Channel, CreateNotification, Notification, Receipt, parse_instant};
+use self::plan::Channel;
+use self::wire::{CreateNotification, Notification, Receipt};
 use crate::api::Tag;
 use crate::api::http::backend::Backend;
 use crate::api::http::body::{Body, CommandBody, OptionalBody};
@@ -32,6 +33,7 @@ use crate::api::http::parameter::{Before, Header, Limit, Query};
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::reads::{Reads, parse_id};
 use crate::api::http::request::{Command, Key};
+use crate::api::values::instant::parse_instant;
 use crate::clock;
 use crate::commands::Done;
 

@@ -3,15 +3,88 @@
 
 use std::time::Duration;
 
-use poem_openapi::Object;
+use poem_openapi::{Enum, Object};
+use serde::Deserialize;
 use tidings_domain::Tenant;
-use tidings_domain::notification::{self as domain, Category, Plan};
+use tidings_domain::notification::{self as domain, Category, Plan, PlanStep};
 use tidings_domain::settings::{self, PlanName};
 
-use super::wire::PlanStepBody;
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::values::duration;
 use crate::directory::Directory;
+
+/// A way to reach the recipient.
+#[derive(Clone, Copy, Debug, Deserialize, Enum)]
+#[serde(rename_all = "snake_case")]
+#[oai(rename_all = "snake_case")]
+pub enum Channel {
+    InApp,
+    Email,
+    Slack,
+    Webhook,
+    WebPush,
+}
+
+/// What makes a step needless when its turn comes.
+#[derive(Clone, Copy, Debug, Deserialize, Enum)]
+#[serde(rename_all = "snake_case")]
+#[oai(rename_all = "snake_case")]
+pub enum Unless {
+    Delivered,
+    Seen,
+    Read,
+}
+
+/// One step of a plan. Its turn comes when the step before it has failed or was skipped, and at the latest `after` so long.
+/// What the user has seen or read needs no further step.
+#[derive(Debug, Deserialize, Object)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[oai(rename = "PlanStep", deny_unknown_fields)]
+pub struct PlanStepBody {
+    /// `in_app` can only be the first; no channel twice.
+    channel: Channel,
+    /// When its turn comes by itself, counted from when the notification is shown: whole seconds from `1s` to `30d`, with
+    /// the units `ms`, `s`, `m`, `h` and `d`. The first step has none.
+    after: Option<String>,
+    /// Skip it if the step before it was `delivered`, or the user has `seen` or `read` the notification. One that says
+    /// `read` goes on while it is only seen. The first step has none.
+    unless: Option<Unless>,
+}
+
+impl From<Channel> for domain::Channel {
+    fn from(channel: Channel) -> Self {
+        match channel {
+            Channel::InApp => Self::InApp,
+            Channel::Email => Self::Email,
+            Channel::Slack => Self::Slack,
+            Channel::Webhook => Self::Webhook,
+            Channel::WebPush => Self::WebPush,
+        }
+    }
+}
+
+impl From<Unless> for domain::Unless {
+    fn from(unless: Unless) -> Self {
+        match unless {
+            Unless::Delivered => Self::Delivered,
+            Unless::Seen => Self::Seen,
+            Unless::Read => Self::Read,
+        }
+    }
+}
+
+impl PlanStepBody {
+    /// The step of this index.
+    pub fn into_step(self, index: usize) -> Result<PlanStep, Problem> {
+        let pointer = format!("/plan/{index}/after");
+        let after_s = self.after.map(|text| {
+            let bounds = Duration::from_secs(1)..=Duration::from_secs(Plan::AFTER_S_MAX.into());
+            duration::parse_seconds_at(&pointer, &text, bounds)
+        });
+        let step = PlanStep::on(self.channel.into());
+        Ok(PlanStep { after_s: after_s.transpose()?, unless: self.unless.map(Into::into), ..step })
+    }
+}
 
 /// The members `plan` and `plan_name` of a request, of which it has one at most.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use poem_openapi::{Enum, Object};
 use serde::Deserialize;
 use serde_json::Value;
 use tidings_domain::broadcast::Message;
-use tidings_domain::notification::{self as domain, Category, Content, Create, Plan, PlanStep, Tags, Words};
+use tidings_domain::notification::{self as domain, Category, Content, Create, Tags, Words};
 use tidings_domain::{NotificationId, Tenant, UserId};
 use tidings_projections::inbox::{Fixed, Item, rfc3339};
 use tidings_projections::log::Cursor;
@@ -15,12 +15,12 @@ use tidings_projections::notification::{DeliveryOverview, Overview};
 use time::OffsetDateTime;
 
 use super::content::{ContentBody, TemplateBody, content};
-use super::plan::{PlanChoice, fixed_plan};
+use super::plan::{PlanChoice, PlanStepBody, fixed_plan};
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::values::duration;
+use crate::api::values::instant::parse_instant;
 use crate::directory::Directory;
 use crate::dispatch::policies;
-use crate::instant;
 
 /// A notification to create.
 #[derive(Debug, Deserialize, Object)]
@@ -69,44 +69,6 @@ pub enum Priority {
     Urgent,
 }
 
-/// A way to reach the recipient.
-#[derive(Clone, Copy, Debug, Deserialize, Enum)]
-#[serde(rename_all = "snake_case")]
-#[oai(rename_all = "snake_case")]
-pub enum Channel {
-    InApp,
-    Email,
-    Slack,
-    Webhook,
-    WebPush,
-}
-
-/// What makes a step needless when its turn comes.
-#[derive(Clone, Copy, Debug, Deserialize, Enum)]
-#[serde(rename_all = "snake_case")]
-#[oai(rename_all = "snake_case")]
-pub enum Unless {
-    Delivered,
-    Seen,
-    Read,
-}
-
-/// One step of a plan. Its turn comes when the step before it has failed or was skipped, and at the latest `after` so long.
-/// What the user has seen or read needs no further step.
-#[derive(Debug, Deserialize, Object)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-#[oai(rename = "PlanStep", deny_unknown_fields)]
-pub struct PlanStepBody {
-    /// `in_app` can only be the first; no channel twice.
-    channel: Channel,
-    /// When its turn comes by itself, counted from when the notification is shown: whole seconds from `1s` to `30d`, with
-    /// the units `ms`, `s`, `m`, `h` and `d`. The first step has none.
-    after: Option<String>,
-    /// Skip it if the step before it was `delivered`, or the user has `seen` or `read` the notification. One that says
-    /// `read` goes on while it is only seen. The first step has none.
-    unless: Option<Unless>,
-}
-
 impl From<Priority> for domain::Priority {
     fn from(priority: Priority) -> Self {
         match priority {
@@ -115,41 +77,6 @@ impl From<Priority> for domain::Priority {
             Priority::High => Self::High,
             Priority::Urgent => Self::Urgent,
         }
-    }
-}
-
-impl From<Channel> for domain::Channel {
-    fn from(channel: Channel) -> Self {
-        match channel {
-            Channel::InApp => Self::InApp,
-            Channel::Email => Self::Email,
-            Channel::Slack => Self::Slack,
-            Channel::Webhook => Self::Webhook,
-            Channel::WebPush => Self::WebPush,
-        }
-    }
-}
-
-impl From<Unless> for domain::Unless {
-    fn from(unless: Unless) -> Self {
-        match unless {
-            Unless::Delivered => Self::Delivered,
-            Unless::Seen => Self::Seen,
-            Unless::Read => Self::Read,
-        }
-    }
-}
-
-impl PlanStepBody {
-    /// The step of this index.
-    pub fn into_step(self, index: usize) -> Result<PlanStep, Problem> {
-        let pointer = format!("/plan/{index}/after");
-        let after_s = self.after.map(|text| {
-            let bounds = Duration::from_secs(1)..=Duration::from_secs(Plan::AFTER_S_MAX.into());
-            duration::parse_seconds_at(&pointer, &text, bounds)
-        });
-        let step = PlanStep::on(self.channel.into());
-        Ok(PlanStep { after_s: after_s.transpose()?, unless: self.unless.map(Into::into), ..step })
     }
 }
 
@@ -218,11 +145,6 @@ impl Says {
             expires_at,
         })
     }
-}
-
-/// An instant in a body, at this pointer.
-pub fn parse_instant(pointer: &str, text: &str) -> Result<OffsetDateTime, Problem> {
-    instant::parse(text).map_err(|error| Problem::at(Kind::Invalid, pointer, error.to_string()))
 }
 
 /// A command was done: everything it did is at or before `cursor`.

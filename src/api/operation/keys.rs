@@ -18,7 +18,7 @@ use crate::api::http::parameter::{Limit, Parameter, Query};
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::reads::Reads;
 use crate::api::http::request::Command;
-use crate::api::notifications::wire::parse_instant;
+use crate::api::values::instant::parse_instant;
 use crate::auth::keys::{self, KeyRow, NewKey};
 use crate::auth::{self, Scope};
 

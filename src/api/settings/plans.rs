@@ -12,8 +12,8 @@ use crate::api::http::credentials::{Admin, Caller, Service};
 use crate::api::http::problem::{Kind, Problem};
 use crate::api::http::reads::Reads;
 use crate::api::http::request::{Command, Key};
+use crate::api::notifications::plan::PlanStepBody;
 use crate::api::notifications::plan::{PlannedStep, plan};
-use crate::api::notifications::wire::PlanStepBody;
 
 pub struct Plans;
 
