@@ -16,7 +16,7 @@ use tidings_domain::template::{ArgumentType, TemplateKey, Version};
 
 use super::{Failure, failure};
 use crate::outgoing;
-use crate::render::Compiled;
+use crate::render::{Compiled, place};
 
 const DESCRIPTION: &str = "template.toml";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -102,19 +102,28 @@ async fn push(args: &PushArgs) -> Result<(), Failure> {
 
 /// All templates of a folder; fails with all that is wrong, a line each.
 fn read(folder: &Path) -> Result<Vec<Template>, Failure> {
-    let mut folders: Vec<PathBuf> = entries(folder)?.into_iter().filter(|path| path.is_dir()).collect();
-    folders.retain(|path| path.join(DESCRIPTION).exists());
-    if folders.is_empty() {
+    let folders = entries(folder)?.into_iter().filter(|path| path.is_dir());
+    let (described, others): (Vec<_>, Vec<_>) = folders.partition(|path| path.join(DESCRIPTION).exists());
+    let (mut templates, mut faults) = (Vec::new(), Vec::new());
+    for folder in others {
+        if entries(&folder)?.iter().any(|path| is_source(path)) {
+            faults.push(format!("{}: has sources, and no {DESCRIPTION}", folder.display()));
+        }
+    }
+    if described.is_empty() && faults.is_empty() {
         return Err(format!("{}: no folder in it has a {DESCRIPTION}", folder.display()));
     }
-    let (mut templates, mut faults) = (Vec::new(), Vec::new());
-    for folder in folders {
+    for folder in described {
         match read_one(&folder) {
             Ok(template) => templates.push(template),
             Err(more) => faults.extend(more),
         }
     }
     if faults.is_empty() { Ok(templates) } else { Err(faults.join("\n")) }
+}
+
+fn is_source(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "ftl")
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
@@ -131,11 +140,17 @@ fn read_one(folder: &Path) -> Result<Template, Vec<Failure>> {
     let key = TemplateKey::new(name.to_owned()).map_err(|error| at(folder, &error.detail))?;
     let path = folder.join(DESCRIPTION);
     let text = fs::read_to_string(&path).map_err(|error| at(&path, &error))?;
-    let described: Description = toml::from_str(&text).map_err(|error| at(&path, &error.message()))?;
+    let described: Description = toml::from_str(&text).map_err(|error| match error.span() {
+        Some(span) => {
+            let (line, column) = place(&text, span.start);
+            vec![format!("{}:{line}:{column}: {}", path.display(), error.message())]
+        }
+        None => at(&path, &error.message()),
+    })?;
     let default = Locale::new(described.default_locale).map_err(|error| at(&path, &error.detail))?;
     let (mut sources, mut files) = (BTreeMap::new(), BTreeMap::new());
     for file in entries(folder).map_err(|error| vec![error])? {
-        if file.extension().is_none_or(|end| end != "ftl") {
+        if !is_source(&file) {
             continue;
         }
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
@@ -145,7 +160,7 @@ fn read_one(folder: &Path) -> Result<Template, Vec<Failure>> {
         files.insert(locale.as_str().to_owned(), file);
     }
     let says = Version::new(default, sources, described.arguments).map_err(|error| at(&path, &error))?;
-    Compiled::new(says.clone()).map_err(|flaws| {
+    Compiled::checked(says.clone()).map_err(|flaws| {
         let told = |flaw: &crate::render::Flaw| {
             let file = files.get(&flaw.locale).unwrap_or(&path);
             format!("{}:{}:{}: {}", file.display(), flaw.line, flaw.column, flaw.words)

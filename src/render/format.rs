@@ -10,7 +10,7 @@ use icu_datetime::DateTimeFormatter;
 use icu_datetime::fieldsets::enums::{
     CompositeDateTimeFieldSet, DateAndTimeFieldSet, DateFieldSet, TimeFieldSet,
 };
-use icu_datetime::fieldsets::{T, YMD};
+use icu_datetime::fieldsets::{T, YMD, YMDE};
 use icu_datetime::input::{Date, DateTime, Time};
 use icu_decimal::DecimalFormatter;
 use icu_decimal::input::Decimal;
@@ -85,6 +85,8 @@ enum Length {
     Short,
     Medium,
     Long,
+    /// With the day of the week.
+    Full,
 }
 
 impl Length {
@@ -93,7 +95,8 @@ impl Length {
             "none" => Some(Self::None),
             "short" => Some(Self::Short),
             "medium" => Some(Self::Medium),
-            "long" | "full" => Some(Self::Long),
+            "long" => Some(Self::Long),
+            "full" => Some(Self::Full),
             _ => None,
         }
     }
@@ -113,7 +116,7 @@ impl Moment {
         Self { at, date: Length::Medium, time: Length::None }
     }
 
-    /// With `dateStyle` and `timeStyle`: `none`, `short`, `medium` or `long`.
+    /// With `dateStyle` (`none`, `short`, `medium`, `long` or `full`) and `timeStyle` (`none`, `short` or `medium`).
     pub fn styled(&self, named: &FluentArgs) -> Self {
         let style = |name: &str| match named.get(name) {
             Some(FluentValue::String(text)) => Length::parse(text),
@@ -171,12 +174,25 @@ fn fields(date: Length, time: Length) -> CompositeDateTimeFieldSet {
         Length::Short => YMD::short(),
         Length::Medium => YMD::medium(),
         Length::Long => YMD::long(),
+        Length::Full => return full(time),
     };
     match time {
         Length::None => CompositeDateTimeFieldSet::Date(DateFieldSet::YMD(ymd)),
         Length::Short => CompositeDateTimeFieldSet::DateTime(DateAndTimeFieldSet::YMDT(ymd.with_time_hm())),
-        Length::Medium | Length::Long => {
+        Length::Medium | Length::Long | Length::Full => {
             CompositeDateTimeFieldSet::DateTime(DateAndTimeFieldSet::YMDT(ymd.with_time_hms()))
+        }
+    }
+}
+
+/// A date with its day of the week.
+fn full(time: Length) -> CompositeDateTimeFieldSet {
+    let ymde = YMDE::long();
+    match time {
+        Length::None => CompositeDateTimeFieldSet::Date(DateFieldSet::YMDE(ymde)),
+        Length::Short => CompositeDateTimeFieldSet::DateTime(DateAndTimeFieldSet::YMDET(ymde.with_time_hm())),
+        Length::Medium | Length::Long | Length::Full => {
+            CompositeDateTimeFieldSet::DateTime(DateAndTimeFieldSet::YMDET(ymde.with_time_hms()))
         }
     }
 }

@@ -7,13 +7,17 @@ mod arguments;
 mod bundle;
 mod check;
 mod format;
+mod functions;
 mod part;
 mod plurals;
+mod read;
+mod reading;
+mod scope;
 mod words;
 
 pub use arguments::BadArgument;
-pub use check::Flaw;
 pub use part::Part;
+pub use read::{Flaw, place};
 pub use words::{Said, Unfit};
 
 use std::collections::{BTreeMap, HashMap};
@@ -83,14 +87,14 @@ const UNBROKEN: &str = "no code panics while it looks for a speaker";
 const CHOSEN_MAX: usize = 100;
 
 impl Compiled {
-    /// Fails with all that is wrong.
+    /// Of what was published, which was checked then. Fails where it is not Fluent.
     pub fn new(version: Version) -> Result<Self, Vec<Flaw>> {
-        let resources = check::check(&version)?;
+        let resources = read::read(&version)?;
         let voices: Vec<Arc<Voice>> = resources
             .into_iter()
             .map(|(locale, resource)| Voice::new(locale.clone(), Arc::new(resource)))
             .collect();
-        let default = check::language(&version.default_locale)?;
+        let default = read::language(&version.default_locale)?;
         let default = voices.iter().find(|voice| voice.locale == default).or(voices.first()).cloned();
         let default = default.ok_or_else(Vec::new)?;
         Ok(Self { version, default, voices, chosen: RwLock::default() })

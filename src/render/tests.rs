@@ -33,7 +33,7 @@ fn title(version: &Version, language: &str, arguments: Value) -> String {
 
 /// Each flaw as one line.
 fn flaws(version: Version) -> Vec<String> {
-    let flaws = Compiled::new(version).err().unwrap_or_default();
+    let flaws = Compiled::checked(version).err().unwrap_or_default();
     flaws.iter().map(ToString::to_string).collect()
 }
 
@@ -142,6 +142,13 @@ fn instants_are_on_the_readers_clock_and_in_its_order() {
         (plain(Part::Title), plain(Part::Body))
     };
     assert_eq!(said("en", None), ("November 22, 2026 at 11:30 PM".into(), "Nov 22, 2026".into()));
+    let full = "title = { DATETIME($due, dateStyle: \"full\") }\nbody = { DATETIME($due, dateStyle: \"full\", timeStyle: \"short\") }\n";
+    let full =
+        Compiled::checked(version(&[("de", full)], &[("due", ArgumentType::Date)])).expect("it is sound");
+    let parts =
+        full.render(Reader::default(), &given(json!({"due": due})), &Part::ALL).expect("it renders").parts;
+    assert_eq!(parts[&Part::Title], "Sonntag, 22. November 2026");
+    assert_eq!(parts[&Part::Body], "Sonntag, 22. November 2026 um 23:30");
     assert_eq!(said("de", Some("Europe/Vienna")), ("23. November 2026 um 00:30".into(), "23.11.2026".into()));
     assert_eq!(said("ja", Some("Asia/Tokyo")), ("2026年11月23日 8:30".into(), "2026/11/23".into()));
 }
@@ -216,7 +223,7 @@ fn what_is_wrong_is_told_with_its_line_and_column_all_of_it() {
         ["en:1:11: `LINK` is no function: there are NUMBER and DATETIME"]
     );
     assert_eq!(one("title = { -brand }\n"), ["en:1:11: there is no `-brand`"]);
-    assert_eq!(one("title = a\ntitle = b\n"), ["en:1:1: `title` is said twice"]);
+    assert_eq!(one("title = a\ntitle = b\n"), ["en:2:1: `title` is said twice"]);
     assert_eq!(one("title = { body }\nbody = { title }\n").len(), 2);
     assert_eq!(one("title = { -a }\n-a = { -b }\n-b = { -a }\n"), ["en:1:1: `title` contains itself"]);
     let missing = version(&[("en", "title = a\nbody = b\n"), ("de", "title = a\n")], &[]);
@@ -269,4 +276,149 @@ fn what_goes_too_deep_or_has_too_many_places_is_refused_before_anybody_follows_i
         .map(|link| format!("{} = {}\n", link as char, format!("{{ {} }}", (link + 1) as char).repeat(10)));
     let laughter = format!("title = {{ a }}\n{}i = ha\n", links.collect::<String>());
     assert!(one(&laughter).iter().any(|flaw| flaw.contains("`title` has more than 100 places")));
+}
+
+#[test]
+fn a_flaw_is_where_the_name_stands_that_it_is_about() {
+    let one = |source: &str| flaws(version(&[("en", source)], &[("name", ArgumentType::String)]));
+    assert_eq!(one("title = The house\nbody = { h }\n"), ["en:2:10: there is no `h`"]);
+    assert_eq!(
+        one("# Not $n, which is none.\ntitle = { $names } { $name }\nbody = { $n } { $n }\n"),
+        [
+            "en:2:11: `$names` is no argument of this template",
+            "en:3:10: `$n` is no argument of this template",
+            "en:3:17: `$n` is no argument of this template"
+        ]
+    );
+    assert_eq!(
+        one("title = { body }\nbody = { title }\n"),
+        ["en:1:1: `title` contains itself", "en:2:1: `body` contains itself"]
+    );
+    assert_eq!(one("title = { h }\nh = { h }\n"), ["en:2:1: `h` contains itself"]);
+    assert_eq!(one("title = { title.zz }\n"), ["en:1:11: there is no `title.zz`"]);
+    assert_eq!(one("title = { h.zz }\nh = x\n    .zy = y\n"), ["en:1:11: there is no `h.zz`"]);
+    assert!(one("title = { title.long } { h.zz }\n    .long = a\nh =\n    .zz = b\n").is_empty());
+    assert_eq!(one("\u{feff}title = { $n }\n"), ["en:1:11: `$n` is no argument of this template"]);
+    let marked = version(&[("en", "\u{feff}title = Hi\n")], &[]);
+    assert_eq!(title(&marked, "en", json!({})), "Hi");
+}
+
+#[test]
+fn a_term_has_what_is_passed_to_it_and_nothing_else() {
+    let arguments = [("n", ArgumentType::Number)];
+    let one = |source: &str| flaws(version(&[("en", source)], &arguments));
+    let items = "-t = { $n ->\n    [one] one item\n   *[other] { $n } items\n}\n";
+    let unseen = "`$n` is not passed to `-t`: a term sees only what is passed to it";
+    assert_eq!(one(&format!("title = {{ -t }}\n{items}")), [format!("en:1:11: {unseen}")]);
+    assert_eq!(one("title = { -t }\n-t = { h }\nh = { $n }\n"), [format!("en:1:11: {unseen}")]);
+    assert_eq!(
+        one("title = { -t(n: 1) } { -t }\n-t = { $n ->\n   *[other] x\n}\n"),
+        [format!("en:1:24: {unseen}")],
+        "it is declared: somebody thinks that it is seen"
+    );
+    let passed = version(&[("en", &format!("title = {{ -t(n: 2) }}\n{items}"))], &arguments);
+    assert_eq!(title(&passed, "en", json!({"n": 1})), "2 items");
+    let case =
+        "title = { -t } { -t(case: \"of\") }\n-t = { $case ->\n    [of] Tidings'\n   *[other] Tidings\n}\n";
+    assert_eq!(title(&version(&[("en", case)], &[]), "en", json!({})), "Tidings Tidings'");
+    assert_eq!(
+        one("title = { -t(n: 3) }\n-t = { -b } { $n }\n-b = b\n"),
+        ["en:2:15: `$n` comes after another term in `-t`, and is not passed on"]
+    );
+    assert_eq!(
+        one("title = { -t(\"x\") }\n-t = x\n"),
+        ["en:1:11: `-t` takes arguments by name: `-t(name: \"value\")`"]
+    );
+    assert_eq!(
+        one("title = Hi\n-t = { UPPER(\"x\") }\n"),
+        ["en:2:8: `UPPER` is no function: there are NUMBER and DATETIME"]
+    );
+    assert_eq!(one("title = Hi\n-t = { -b.zz ->\n   *[a] b\n}\n-b = b\n"), ["en:2:8: there is no `-b.zz`"]);
+}
+
+#[test]
+fn what_was_published_is_read_whatever_is_refused_since() {
+    let old = version(&[("en", "title = { -t }\n-t = a{ $n }\n")], &[("n", ArgumentType::Number)]);
+    assert_eq!(flaws(old.clone()).len(), 1);
+    assert_eq!(title(&old, "en", json!({"n": 1})), "a{$n}");
+}
+
+#[test]
+fn functions_are_given_what_they_take_and_options_that_there_are() {
+    let declared = [("d", ArgumentType::Date), ("n", ArgumentType::Number), ("s", ArgumentType::String)];
+    let one = |call: &str| flaws(version(&[("en", &format!("title = {{ {call} }}\n"))], &declared));
+    for fine in [
+        "NUMBER($n)",
+        "NUMBER(3.5, minimumFractionDigits: 2)",
+        "NUMBER($n, minimumIntegerDigits: 21, maximumFractionDigits: 20, useGrouping: \"false\", type: \"ordinal\")",
+        "DATETIME($d)",
+        "DATETIME($d, dateStyle: \"full\", timeStyle: \"medium\")",
+        "DATETIME($d, dateStyle: \"none\", timeStyle: \"short\")",
+    ] {
+        assert_eq!(one(fine), Vec::<String>::new(), "{fine}");
+    }
+    let number = "en:1:11: `NUMBER` takes one number, an argument or a literal";
+    let date = "en:1:11: `DATETIME` takes one date, which is an argument";
+    let styles = "must be one of \"none\", \"short\", \"medium\"";
+    for (call, told) in [
+        ("NUMBER()", number),
+        ("NUMBER($n, $n)", number),
+        ("NUMBER(\"1\")", number),
+        ("NUMBER(NUMBER($n))", number),
+        ("DATETIME(\"2026-11-23\")", date),
+        ("DATETIME(1)", date),
+        ("NUMBER($s)", "en:1:18: `NUMBER` takes a number, and `$s` is a string"),
+        ("NUMBER($d)", "en:1:18: `NUMBER` takes a number, and `$d` is a date"),
+        ("DATETIME($s)", "en:1:20: `DATETIME` takes a date, and `$s` is a string"),
+        (
+            "NUMBER($n, style: \"percent\")",
+            "en:1:22: `style` is no option of `NUMBER`: there are `minimumIntegerDigits`, `minimumFractionDigits`, `maximumFractionDigits`, `useGrouping`, `type`",
+        ),
+        (
+            "NUMBER($n, minimumIntegerDigits: 0)",
+            "en:1:22: `minimumIntegerDigits` must be a whole number from 1 to 21",
+        ),
+        (
+            "NUMBER($n, minimumFractionDigits: 21)",
+            "en:1:22: `minimumFractionDigits` must be a whole number from 0 to 20",
+        ),
+        (
+            "NUMBER($n, minimumFractionDigits: 1.5)",
+            "en:1:22: `minimumFractionDigits` must be a whole number from 0 to 20",
+        ),
+        ("NUMBER($n, useGrouping: \"no\")", "en:1:22: `useGrouping` must be one of \"true\", \"false\""),
+        (
+            "NUMBER($n, minimumFractionDigits: 3, maximumFractionDigits: 2)",
+            "en:1:11: `minimumFractionDigits` is above `maximumFractionDigits`",
+        ),
+        ("DATETIME($d, timeStyle: \"full\")", &format!("en:1:24: `timeStyle` {styles}")),
+        ("DATETIME($d, dateStyle: 1)", &format!("en:1:24: `dateStyle` {styles}, \"long\", \"full\"")),
+        ("DATETIME($d, dateStyle: \"none\")", "en:1:11: neither the date nor the time is shown"),
+        ("DATETIME($d, timeStyle: \"none\")", "en:1:11: neither the date nor the time is shown"),
+    ] {
+        assert_eq!(one(call), [told], "{call}");
+    }
+    let of_term = version(&[("en", "title = { -t(n: \"x\") }\n-t = { NUMBER($n) }\n")], &declared);
+    assert_eq!(flaws(of_term), ["en:1:11: `NUMBER` takes a number, and `$n` is a string"]);
+}
+
+#[test]
+fn what_never_comes_true_is_refused() {
+    let one = |source: &str| flaws(version(&[("en", source)], &[("n", ArgumentType::Number)]));
+    assert_eq!(
+        one("title = { $n ->\n    [1.0] x\n    [1.5] x\n    [-1] x\n   *[other] y\n}\n"),
+        [
+            "en:2:6: `[1.0]` must be whole: it never matches",
+            "en:3:6: `[1.5]` must be whole: it never matches"
+        ]
+    );
+    assert_eq!(
+        one("title = Hi\naction-url = javascript:alert(1)\n"),
+        ["en:2:1: `action-url` must not use a scheme that runs code"]
+    );
+    assert_eq!(
+        one("title = Hi\naction-url =\n    /a\n    /b\n"),
+        ["en:2:1: `action-url` must not contain white space or control characters"]
+    );
+    assert!(one("title = Hi\naction-url = /invoices/{ $n }\n").is_empty());
 }

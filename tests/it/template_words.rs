@@ -55,6 +55,12 @@ async fn what_is_sound_is_published_once_and_again_when_it_changes() {
     }
     write(folder.path(), "hello/en.ftl", "title = Hi { $who }\n");
     assert_eq!(push(&service, folder.path()).output, "hello is at version 2\n");
+    write(folder.path(), "hello/de-AT.ftl", "\u{feff}title = Servus { $who }\n");
+    assert_eq!(
+        push(&service, folder.path()).output,
+        "hello is at version 3\n",
+        "a byte order mark is no word"
+    );
     let asked = json!({"locale": "de-AT", "args": {"who": "Ada"}});
     let seen = service.post("/v1/templates/hello/preview", &asked).await.expect(200).json();
     assert_eq!(seen, json!({"locale": "de-AT", "parts": {"title": "Servus Ada"}}));
@@ -92,9 +98,13 @@ async fn files_that_are_none_and_a_service_that_refuses_are_told_in_a_line() {
     let guess = ["push", "--url", &service.url(""), "--api-key", "a-guess"];
     told(word(&service, &guess, folder.path()), "hello was not published: 401");
     write(folder.path(), "hello/template.toml", "default_locale = \"en\"\nwho = 1\n");
-    told(word(&service, &["check"], folder.path()), "template.toml: unknown field `who`");
+    told(word(&service, &["check"], folder.path()), "hello/template.toml:2:1: unknown field `who`");
+    write(folder.path(), "hello/template.toml", "default_locale = \"en\"\n[arguments]\nwho = \"float\"\n");
+    told(word(&service, &["check"], folder.path()), "hello/template.toml:3:7: unknown variant `float`");
     write(folder.path(), "hello/template.toml", "default_locale = \"fr\"\n");
     told(word(&service, &["check"], folder.path()), "must have one of the default locale");
+    fs::remove_file(folder.path().join("hello/template.toml")).unwrap();
+    told(word(&service, &["check"], folder.path()), "/hello: has sources, and no template.toml");
     write(folder.path(), "Hello/template.toml", "default_locale = \"en\"\n");
     fs::remove_dir_all(folder.path().join("hello")).unwrap();
     told(word(&service, &["check"], folder.path()), "a template's key is 1 to 128 characters");

@@ -165,6 +165,21 @@ async fn what_is_wrong_is_refused_with_its_place_all_of_it_and_changes_nothing()
         (with("body = Hi\n"), "/sources/en", "line 1, column 1: `title` is missing: every template has one"),
         (with("title = { title }\n"), "/sources/en", "line 1, column 1: `title` contains itself"),
         (with("title = { LINK($n) }\n"), "/sources/en", "line 1, column 11: `LINK` is no function"),
+        (
+            with("title = { DATETIME($n) }\n"),
+            "/sources/en",
+            "line 1, column 20: `DATETIME` takes a date, and `$n`",
+        ),
+        (
+            with("title = { -t }\n-t = { $n }\n"),
+            "/sources/en",
+            "line 1, column 11: `$n` is not passed to `-t`",
+        ),
+        (
+            with("title = a\naction-url = javascript:b\n"),
+            "/sources/en",
+            "line 2, column 1: `action-url` must not",
+        ),
         (with(&long), "/sources/en", "must have at most 32 KiB"),
         (with(&deep), "/sources/en", "line 1, column 1009: there are more than 1000 brackets"),
         (

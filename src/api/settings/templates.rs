@@ -54,7 +54,8 @@ struct PublishTemplate {
     default_locale: String,
     /// By locale, in Fluent (projectfluent.org): at most 100 of them with 32 KiB each. The messages `title`, which is required,
     /// `body`, `action-url`, `email-subject`, `email-text`, `email-html` and `slack` are what channels show; others may be
-    /// referred to. `NUMBER` and `DATETIME` are the functions there are. Arguments are escaped in `email-html`.
+    /// referred to. `NUMBER` and `DATETIME` are the functions there are. Arguments are escaped in `email-html`, which is left out
+    /// of an e-mail where it has more than 1 MiB.
     sources: BTreeMap<String, String>,
     /// What the sources may use, by name: at most 50. Whoever uses the template must give all of them.
     arguments: Option<BTreeMap<String, ArgumentType>>,
@@ -309,7 +310,7 @@ fn of_version(template: &Template, number: Option<u32>) -> Result<(u32, &Version
 /// Each flaw by the pointer to its source, below `base`. Megabytes of sources take a while, in which no other request
 /// should wait for this one.
 async fn compiled(version: Version, base: &str) -> Result<Compiled, Problem> {
-    let compiling = tokio::task::spawn_blocking(|| Compiled::new(version)).await;
+    let compiling = tokio::task::spawn_blocking(|| Compiled::checked(version)).await;
     compiling.map_err(|error| Problem::internal(&error))?.map_err(|flaws| {
         let told = |Flaw { locale, line, column, words }: &Flaw| {
             (format!("{base}/sources/{locale}"), format!("line {line}, column {column}: {words}"))
