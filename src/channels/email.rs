@@ -32,6 +32,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Characters of a line.
 const LINE_MAX: usize = 998;
+/// Of HTML: arguments may stand in it a hundred times over, and servers refuse what is long.
+const HTML_BYTES_MAX: usize = 1 << 20;
 
 /// What makes connections interchangeable: the address that was judged, the account, the time limit.
 type Account = (String, String, Option<String>, Duration);
@@ -198,7 +200,7 @@ fn compose(smtp: &Smtp, to: &str, message: &Message) -> Result<lettre::Message, 
             words.join("\n\n")
         }
     };
-    let email = match message.part("email-html") {
+    let email = match message.part("email-html").filter(|html| html.len() <= HTML_BYTES_MAX) {
         Some(html) => builder.multipart(MultiPart::alternative_plain_html(text, html.to_owned())),
         None => builder.singlepart(SinglePart::plain(text)),
     };
@@ -305,6 +307,9 @@ mod tests {
         for text in ["Subject: Invoice 7\r\n", "multipart/alternative", "It is due.", "<p>Due</p>"] {
             assert!(email.contains(text), "{text} in {email}");
         }
+        message.parts.insert("email-html".into(), "x".repeat(HTML_BYTES_MAX + 1));
+        let email = written(&message);
+        assert!(email.contains("It is due.") && !email.contains("multipart"), "the text goes alone");
     }
 
     #[test]
