@@ -2,45 +2,33 @@
 //!
 //! Nothing of a message can become a header: subjects are one line, addresses were parsed, and the library encodes the rest.
 
-use std::num::NonZeroUsize;
-use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart, SinglePart};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::transport::smtp::extension::ClientId;
-use lettre::transport::smtp::{self, PoolConfig};
-use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
-use lru::LruCache;
+use lettre::transport::smtp;
 use reqwest::Url;
-use tidings_domain::notification::FailureClass;
+use tidings_domain::notification::{Failure, FailureClass};
 use tidings_domain::settings::{Security, Semantics, Smtp};
 
 use super::guard::{LookupError, OutgoingPolicy, Resolver};
 use super::post::excerpt;
+use super::smtp::{Connection, Connections, Server};
 use super::{Message, Sent, failed};
-
-type Transport = AsyncSmtpTransport<Tokio1Executor>;
-
-/// Servers whose connections are kept.
-const SERVERS_MAX: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
-/// Connections to one of them that wait for their next message, and how long. Each call that is under way has its own.
-const IDLE_MAX: u32 = 10;
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Characters of a line.
 const LINE_MAX: usize = 998;
 /// Of HTML: arguments may stand in it a hundred times over, and servers refuse what is long.
 const HTML_BYTES_MAX: usize = 1 << 20;
 
-/// What makes connections interchangeable: the address that was judged, the account, the time limit.
-type Account = (String, String, Option<String>, Duration);
+/// Some server that closes the connection: it is not there for any message (RFC 5321, 3.8).
+const CLOSING: u16 = 421;
+/// Bytes of a subject, so that its line is none too long (RFC 5322, 2.1.1) even where it cannot be broken.
+const SUBJECT_BYTES_MAX: usize = 900;
 
 pub struct Mail {
     policy: OutgoingPolicy,
-    transports: Mutex<LruCache<Account, Transport>>,
+    connections: Connections,
 }
 
 /// How a message leaves.
@@ -53,7 +41,7 @@ pub struct Exit<'a> {
 
 impl Mail {
     pub fn new(policy: &OutgoingPolicy) -> Self {
-        Self { policy: policy.clone(), transports: Mutex::new(LruCache::new(SERVERS_MAX)) }
+        Self { policy: policy.clone(), connections: Connections::new() }
     }
 
     pub async fn send(&self, exit: &Exit<'_>, to: &str, message: &Message) -> Sent {
@@ -63,8 +51,8 @@ impl Mail {
         };
         let late = format!("no answer within {} ms", exit.time_limit.as_millis());
         let begun = tokio::time::timeout(exit.time_limit, self.connected(exit, message.attempt)).await;
-        let transport = match begun {
-            Ok(Ok(transport)) => transport,
+        let mut connection = match begun {
+            Ok(Ok(connection)) => connection,
             Ok(Err(sent)) => return sent,
             Err(_) => return failed(FailureClass::Transient, late),
         };
@@ -73,8 +61,11 @@ impl Mail {
             Semantics::AtLeastOnce => FailureClass::Transient,
             Semantics::AtMostOnce => FailureClass::Unknown,
         };
-        match tokio::time::timeout(exit.time_limit, transport.send(email)).await {
+        // One that is late is closed with the message: its answer may still come.
+        let answer = tokio::time::timeout(exit.time_limit, connection.send(&email)).await;
+        match answer {
             Ok(Ok(response)) => {
+                self.connections.bring_back(connection);
                 let told: Vec<&str> = response.message().collect();
                 Sent::Delivered { provider_ref: Some(excerpt(told.join(" ").as_bytes())) }
             }
@@ -84,7 +75,7 @@ impl Mail {
     }
 
     /// A way to the server that stands.
-    async fn connected(&self, exit: &Exit<'_>, attempt: u32) -> Result<Transport, Sent> {
+    async fn connected(&self, exit: &Exit<'_>, attempt: u32) -> Result<Connection, Sent> {
         let Smtp { host, port, security, .. } = exit.smtp;
         let resolver = Resolver { policy: self.policy.clone(), plain: *security == Security::None };
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -97,50 +88,11 @@ impl Mail {
         })?;
         // Each attempt asks the next of a server's machines.
         let address = addresses[(attempt.saturating_sub(1) as usize) % addresses.len()].ip().to_string();
-        let transport = self.transport(exit, bare, address).map_err(|error| {
-            failed(FailureClass::Permanent, format!("the server cannot be used: {error}"))
-        })?;
-        match transport.test_connection().await {
-            Ok(true) => Ok(transport),
-            Ok(false) => Err(failed(FailureClass::Transient, "the server broke off".into())),
-            // The message was not named to it yet, so whatever it refuses (a password, a greeting) is no fault of the message:
-            // another server may take it, or this one later.
-            Err(error) => Err(failed(FailureClass::Transient, told(&error))),
-        }
-    }
-
-    fn transport(&self, exit: &Exit<'_>, host: &str, address: String) -> Result<Transport, smtp::Error> {
-        let smtp = exit.smtp;
-        let password = exit.password.map(str::to_owned);
-        let account = (address.clone(), format!("{smtp:?}"), password.clone(), exit.time_limit);
-        let mut transports = self.transports.lock().expect("no code panics while it holds the transports");
-        if let Some(transport) = transports.get(&account) {
-            return Ok(transport.clone());
-        }
-        let mut tls = TlsParameters::builder(host.to_owned());
-        if let Some(pem) = &smtp.tls_ca {
-            tls = tls.add_root_certificate(Certificate::from_pem(pem.as_bytes())?);
-        }
-        let tls = match smtp.security {
-            Security::Starttls => Tls::Required(tls.build_rustls()?),
-            Security::Tls => Tls::Wrapper(tls.build_rustls()?),
-            Security::None => Tls::None,
-        };
-        // "Dangerous" only in that it says for itself what is protected, and how.
-        let mut builder = Transport::builder_dangerous(address)
-            .port(smtp.port)
-            .tls(tls)
-            .timeout(Some(exit.time_limit))
-            .pool_config(PoolConfig::new().max_size(IDLE_MAX).idle_timeout(IDLE_TIMEOUT));
-        if let Some(domain) = smtp.from.parse::<Mailbox>().ok().map(|from| from.email.domain().to_owned()) {
-            builder = builder.hello_name(ClientId::Domain(domain));
-        }
-        if let (Some(username), Some(password)) = (&smtp.username, password) {
-            builder = builder.credentials(Credentials::new(username.clone(), password));
-        }
-        let transport: Transport = builder.build();
-        transports.put(account, transport.clone());
-        Ok(transport)
+        let server = Server { smtp: exit.smtp, password: exit.password, host: bare, address };
+        // The message was not named to it yet, so whatever it refuses (a password, a greeting) is no fault of the message:
+        // another server may take it, or this one later.
+        let connected = self.connections.connect(&server).await;
+        connected.map_err(|error| failed(FailureClass::Transient, told(&error)))
     }
 }
 
@@ -153,7 +105,12 @@ fn judge(error: &smtp::Error, without_code: FailureClass) -> Sent {
     } else {
         without_code
     };
-    failed(class, told(error))
+    match error.status() {
+        Some(code) if u16::from(code) != CLOSING => {
+            Sent::Refused { failure: Failure { class, detail: told(error) } }
+        }
+        _ => failed(class, told(error)),
+    }
 }
 
 /// What went wrong, down to its cause.
@@ -214,7 +171,13 @@ fn header(name: &'static str, value: String) -> HeaderValue {
 
 fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.split(|c: char| c.is_control() || c.is_whitespace()).collect();
-    words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    let mut line = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    if line.len() > SUBJECT_BYTES_MAX {
+        let end = (0..=SUBJECT_BYTES_MAX).rev().find(|end| line.is_char_boundary(*end));
+        line.truncate(end.unwrap_or_default());
+        line.push('…');
+    }
+    line
 }
 
 /// Of messages with a category that can be switched off: from anything else nobody can unsubscribe.

@@ -11,6 +11,7 @@ mod pace;
 mod post;
 mod route;
 mod slack;
+mod smtp;
 mod target;
 mod vapid;
 mod web_push;
@@ -66,11 +67,15 @@ struct Inner {
 pub enum NoRoute {
     /// For good.
     Skip(SkipReason),
-    /// For so long: every endpoint has failed too often or asked for time, or the tenant's rate is used up. Where that is so
-    /// for the `whole` of what the tenant sends there, nobody else needs to ask meanwhile.
-    Later {
+    /// For so long: every endpoint has failed too often or asked for time. Where that is so for the `whole` of what the tenant
+    /// sends there, nobody else needs to ask meanwhile.
+    LeftAlone {
         pause: Duration,
         whole: bool,
+    },
+    /// For so long the tenant's rate is used up.
+    Paced {
+        pause: Duration,
     },
     Unavailable(ReadError),
 }
@@ -78,8 +83,17 @@ pub enum NoRoute {
 /// How it went.
 #[derive(Debug, PartialEq)]
 pub enum Sent {
-    Delivered { provider_ref: Option<String> },
-    Failed { failure: Failure, retry_after_s: Option<u32> },
+    Delivered {
+        provider_ref: Option<String>,
+    },
+    Failed {
+        failure: Failure,
+        retry_after_s: Option<u32>,
+    },
+    /// The endpoint is well, and does not take this message, or not now: that says nothing of the next one.
+    Refused {
+        failure: Failure,
+    },
 }
 
 impl Sent {
@@ -87,7 +101,7 @@ impl Sent {
     fn class(&self) -> Option<FailureClass> {
         match self {
             Self::Delivered { .. } => None,
-            Self::Failed { failure, .. } => Some(failure.class),
+            Self::Failed { failure, .. } | Self::Refused { failure } => Some(failure.class),
         }
     }
 
@@ -97,6 +111,10 @@ impl Sent {
             Self::Failed { failure, retry_after_s } => {
                 let detail = without(&failure.detail, address);
                 Self::Failed { failure: Failure { detail, ..failure }, retry_after_s }
+            }
+            Self::Refused { failure } => {
+                let detail = without(&failure.detail, address);
+                Self::Refused { failure: Failure { detail, ..failure } }
             }
             delivered @ Self::Delivered { .. } => delivered,
         }
@@ -159,7 +177,8 @@ impl Channels {
         let now = Instant::now();
         // Elsewhere the next message may go to an address of its reader's own.
         let whole = channel == Channel::Email;
-        let later = |until: Instant| NoRoute::Later { pause: until.saturating_duration_since(now), whole };
+        let later =
+            |until: Instant| NoRoute::LeftAlone { pause: until.saturating_duration_since(now), whole };
         // `None` comes first: one that may be called now.
         if let Some(until) = inner.open_until(&targets, now) {
             return Err(later(until));
@@ -167,7 +186,7 @@ impl Channels {
         if let Some(per_second) = configured.settings.per_second
             && let Err(pause) = inner.pace.take(tenant, channel, per_second).await
         {
-            return Err(NoRoute::Later { pause, whole: true });
+            return Err(NoRoute::Paced { pause });
         }
         let time_limit = Duration::from_millis(configured.settings.timeout_ms.into());
         // Who finds a breaker half open has its trial from here on: an attempt that begins has somebody to call.

@@ -31,7 +31,7 @@ impl Pace {
         // No key's id has a colon.
         let bucket = format!("channel:{tenant}:{}", channel.as_str());
         let standing = self.limits.take(&bucket, &limit).await;
-        if standing.admitted { Ok(()) } else { Err(Duration::from_secs(standing.retry_after_seconds())) }
+        if standing.admitted { Ok(()) } else { Err(standing.retry_after()) }
     }
 
     fn limit(&self, tenant: &Tenant, channel: Channel, per_second: u32) -> Arc<Limit> {

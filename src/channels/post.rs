@@ -134,7 +134,8 @@ fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<u32> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = text.parse::<u64>().ok().or_else(|| {
         let at = OffsetDateTime::from(httpdate::parse_http_date(text).ok()?);
-        u64::try_from((at - now).whole_seconds().max(0)).ok()
+        // Not before it: a part of a second counts.
+        u64::try_from((at - now + Duration::from_millis(999)).whole_seconds().max(0)).ok()
     })?;
     Some(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
@@ -167,8 +168,8 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             let answer = Answer { status, retry_after_s: Some(7), location: None, excerpt: "why".into() };
             match answer.judge() {
-                Sent::Delivered { .. } => None,
                 Sent::Failed { failure, retry_after_s } => Some((failure.class, retry_after_s)),
+                Sent::Delivered { .. } | Sent::Refused { .. } => None,
             }
         };
         for status in [200, 201, 202, 204, 299] {
@@ -195,6 +196,11 @@ mod tests {
         assert_eq!(after("99999999999999"), Some(u32::MAX));
         assert_eq!(after("Sun, 22 Nov 2026 12:00:30 GMT"), Some(30));
         assert_eq!(after("Sunday, 22-Nov-26 12:00:30 GMT"), Some(30));
+        let late = retry_after(
+            &HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("Sun, 22 Nov 2026 12:00:30 GMT"))]),
+            now + Duration::from_millis(900),
+        );
+        assert_eq!(late, Some(30), "not before it");
         assert_eq!(after("Sat, 21 Nov 2026 12:00:30 GMT"), Some(0), "it has passed");
         for text in ["", "soon", "-1", "1.5", "2026-11-22T12:00:00Z"] {
             assert_eq!(after(text), None, "{text}");

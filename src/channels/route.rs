@@ -168,7 +168,7 @@ fn left_alone() -> Sent {
 fn summary(failures: Vec<(Sent, &Target)>) -> Sent {
     let mut told: Vec<String> = Vec::new();
     for (sent, target) in &failures {
-        if let Sent::Failed { failure, .. } = sent {
+        if let Sent::Failed { failure, .. } | Sent::Refused { failure } = sent {
             let line = format!("{}: {}", target.provider.name, failure.detail);
             // Ten browsers of one push service have one answer.
             if !told.contains(&line) {
@@ -186,6 +186,9 @@ fn summary(failures: Vec<(Sent, &Target)>) -> Sent {
     match all.swap_remove(worst) {
         Sent::Failed { failure, retry_after_s } if several => {
             Sent::Failed { failure: Failure { detail: told.join("; "), ..failure }, retry_after_s }
+        }
+        Sent::Refused { failure } if several => {
+            Sent::Refused { failure: Failure { detail: told.join("; "), ..failure } }
         }
         sent => sent,
     }

@@ -8,6 +8,7 @@ use tidings_domain::notification::FailureClass;
 
 use super::post::{Answer, Post};
 use super::{Message, Sent};
+use crate::render::Markup;
 
 /// What Slack says of a webhook or a channel that will never take anything again
 /// (<https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks>).
@@ -37,7 +38,7 @@ fn text(message: &Message) -> String {
     let text = match message.part("slack") {
         Some(part) => part.to_owned(),
         None => {
-            let words = &message.words;
+            let (words, escaped) = (&message.words, |text: &str| Markup::Slack.escaped(text));
             let title = format!("*{}*", escaped(&words.title));
             let lines = [Some(title), Some(escaped(&words.body)), words.action_url.as_deref().map(escaped)];
             let lines: Vec<String> = lines.into_iter().flatten().filter(|line| !line.is_empty()).collect();
@@ -45,11 +46,6 @@ fn text(message: &Message) -> String {
         }
     };
     text.chars().take(TEXT_CHARS_MAX).collect()
-}
-
-/// <https://docs.slack.dev/messaging/formatting-message-text>, "Escaping text".
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -75,10 +71,7 @@ mod tests {
     fn a_webhook_that_slack_does_not_know_any_more_is_gone() {
         let class = |status, excerpt: &str| {
             let answer = Answer { status, retry_after_s: None, location: None, excerpt: excerpt.into() };
-            match judge(answer) {
-                Sent::Delivered { .. } => None,
-                Sent::Failed { failure, .. } => Some(failure.class),
-            }
+            judge(answer).class()
         };
         assert_eq!(class(StatusCode::OK, ""), None);
         assert_eq!(class(StatusCode::NOT_FOUND, "no_service"), Some(FailureClass::Gone));

@@ -303,7 +303,7 @@ mod tests {
         };
         let class = |status| match judged(status) {
             Sent::Delivered { provider_ref } => Err(provider_ref),
-            Sent::Failed { failure, .. } => Ok(failure.class),
+            Sent::Failed { failure, .. } | Sent::Refused { failure } => Ok(failure.class),
         };
         let reference = "https://push.example.net/m/7?of=(the address)".to_owned();
         for status in [200, 201, 202, 204] {

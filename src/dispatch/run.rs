@@ -123,11 +123,12 @@ impl Worker {
             Err(NoRoute::Skip(reason)) => {
                 return self.record(&subject, subject.current(), Outcome::Skipped { reason }).await;
             }
-            Err(NoRoute::Later { pause, whole }) => {
-                // Not for long: it may be set up anew meanwhile.
-                let pause = pause.min(AWAY);
-                let ended = if whole { Ended::Held { pause } } else { Ended::PutOff { pause } };
-                return Err(Stopped::Ended(ended));
+            Err(NoRoute::LeftAlone { pause, whole }) => {
+                return self.left_alone(claim, &subject, (pause, whole)).await;
+            }
+            // Not for long: it may be set up anew meanwhile.
+            Err(NoRoute::Paced { pause }) => {
+                return Err(Stopped::Ended(Ended::Held { pause: pause.min(AWAY) }));
             }
             Err(NoRoute::Unavailable(error)) => return Err(unread(error)),
         };
@@ -143,6 +144,30 @@ impl Worker {
             None => failed(FailureClass::Transient, "it took too long to begin".into()),
         };
         self.record(&subject, attempt, outcome).await
+    }
+
+    /// Nobody may be called. Where another channel stands by, that is an attempt that failed, at the time that the policy gives
+    /// it; else it waits, and says so where it takes long.
+    async fn left_alone(
+        &self,
+        claim: &Claim,
+        subject: &Subject,
+        (pause, whole): (Duration, bool),
+    ) -> Step<i64> {
+        let (channel, attempt, now) = (subject.channel, subject.attempt, claim.now());
+        if subject.has_stand_in() {
+            let deadline = now + MARGIN;
+            self.act_or_lose(subject, Action::Start { channel, attempt, now, deadline }).await?;
+            let why = "nobody was called: its endpoints have failed too often lately";
+            return self.record(subject, attempt, failed(FailureClass::Transient, why.into())).await;
+        }
+        let (until, reason) = (now + pause, DeferReason::EndpointFailing);
+        let in_time = subject.overview.state.expires_at.is_none_or(|expires_at| until < expires_at);
+        if !whole && in_time && pause > AWAY {
+            return self.act_or_lose(subject, Action::Defer { channel, attempt, now, until, reason }).await;
+        }
+        let pause = pause.min(AWAY);
+        Err(Stopped::Ended(if whole { Ended::Held { pause } } else { Ended::PutOff { pause } }))
     }
 
     /// The delivery as it stands now, where there is something to do.
@@ -271,6 +296,7 @@ async fn send(route: &Route, message: &Message, time_limit: Duration) -> Outcome
         Ok(Sent::Failed { failure, retry_after_s }) => {
             Outcome::Failed { failure, retry_after_s, jitter: jitter() }
         }
+        Ok(Sent::Refused { failure }) => Outcome::Failed { failure, retry_after_s: None, jitter: jitter() },
         Err(_) => {
             // What may have been taken over is not sent again where that is not wanted.
             let class = if route.is_at_most_once() { FailureClass::Unknown } else { FailureClass::Transient };
@@ -292,6 +318,13 @@ impl Subject {
     /// The attempt that stands in the log now.
     fn current(&self) -> u32 {
         self.lost.unwrap_or(self.attempt)
+    }
+
+    /// Whether another step waits until this one has failed.
+    fn has_stand_in(&self) -> bool {
+        let deliveries = &self.overview.state.deliveries;
+        let after = deliveries.iter().skip_while(|delivery| delivery.channel != self.channel).skip(1);
+        after.into_iter().any(|delivery| delivery.status == DeliveryStatus::Waiting)
     }
 
     /// Whether what may have been taken over is left alone.

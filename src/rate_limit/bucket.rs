@@ -4,6 +4,7 @@
 //! 1,000,000 requests at once nothing that counts exceeds 2^53, which is as far as Lua's numbers are exact.
 
 use std::fmt;
+use std::time::Duration;
 
 const ONE: u64 = 1_000_000;
 
@@ -65,6 +66,11 @@ impl Standing {
     /// When one request is there again, in whole seconds: at least one.
     pub fn retry_after_seconds(&self) -> u64 {
         self.rate.seconds_to(ONE, self.level)
+    }
+
+    /// Until there is one request again.
+    pub fn retry_after(&self) -> Duration {
+        Duration::from_micros(ONE.saturating_sub(self.level).div_ceil(self.rate.per_second.into()))
     }
 
     /// `RateLimit-Policy`: at most `q` in `w` seconds, which is how long an empty bucket takes to be full.

@@ -10,6 +10,7 @@ use tidings_domain::recipient::TimeZone;
 use tidings_domain::template::ArgumentType;
 
 use super::format::Moment;
+use super::part::{Markup, Part};
 
 /// `name` is the argument's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,10 +20,10 @@ pub struct BadArgument {
     pub detail: &'static str,
 }
 
-/// As they are, and escaped, where a part of HTML is asked for.
+/// As they are, and escaped for each markup that is asked for.
 pub struct Arguments<'a> {
-    pub plain: FluentArgs<'a>,
-    pub html: Option<FluentArgs<'a>>,
+    plain: FluentArgs<'a>,
+    escaped: Vec<(Markup, FluentArgs<'a>)>,
 }
 
 impl<'a> Arguments<'a> {
@@ -30,7 +31,7 @@ impl<'a> Arguments<'a> {
         declared: &'a BTreeMap<String, ArgumentType>,
         given: &'a Map<String, Value>,
         time_zone: Option<&TimeZone>,
-        html: bool,
+        parts: &[Part],
     ) -> Result<Self, BadArgument> {
         let bad = |name: &str, detail| BadArgument { name: name.to_owned(), detail };
         if let Some(name) = given.keys().find(|name| !declared.contains_key(*name)) {
@@ -42,26 +43,27 @@ impl<'a> Arguments<'a> {
             zone.unwrap_or(jiff::tz::TimeZone::UTC)
         });
         let room = || FluentArgs::with_capacity(declared.len());
-        let mut arguments = Self { plain: room(), html: html.then(room) };
+        let markups = parts.iter().filter_map(|part| part.markup());
+        let mut arguments = Self { plain: room(), escaped: markups.map(|markup| (markup, room())).collect() };
         for (name, kind) in declared {
             let value = given.get(name).ok_or_else(|| bad(name, "is missing"))?;
             match (kind, value) {
                 (ArgumentType::String, Value::String(text)) => {
                     arguments.plain.set(name.as_str(), text.as_str());
-                    if let Some(html) = &mut arguments.html {
-                        html.set(name.as_str(), escaped(text));
+                    for (markup, escaped) in &mut arguments.escaped {
+                        escaped.set(name.as_str(), markup.escaped(text));
                     }
                 }
                 (ArgumentType::Number, Value::Number(number)) => {
                     let number = number.as_f64().filter(|number| number.is_finite());
                     let number = number.ok_or_else(|| bad(name, "must be a finite number"))?;
-                    arguments.both(name, &FluentValue::from(number));
+                    arguments.set(name, &FluentValue::from(number));
                 }
                 (ArgumentType::Date, Value::String(text)) => {
                     let at: Result<Timestamp, _> = text.parse();
                     let at = at.map_err(|_| bad(name, "must be an instant (RFC 3339)"))?;
                     let moment = Moment::new(at.to_zoned(zone.clone()));
-                    arguments.both(name, &FluentValue::Custom(Box::new(moment)));
+                    arguments.set(name, &FluentValue::Custom(Box::new(moment)));
                 }
                 (ArgumentType::String, _) => return Err(bad(name, "must be a string")),
                 (ArgumentType::Number, _) => return Err(bad(name, "must be a number")),
@@ -71,26 +73,15 @@ impl<'a> Arguments<'a> {
         Ok(arguments)
     }
 
-    fn both(&mut self, name: &'a str, value: &FluentValue<'a>) {
+    /// What has nothing to be escaped.
+    fn set(&mut self, name: &'a str, value: &FluentValue<'a>) {
         self.plain.set(name, value.clone());
-        if let Some(html) = &mut self.html {
-            html.set(name, value.clone());
-        }
+        self.escaped.iter_mut().for_each(|(_, escaped)| escaped.set(name, value.clone()));
     }
-}
 
-/// As text and as a quoted attribute of HTML.
-fn escaped(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            c => html.push(c),
-        }
+    /// As the part takes them.
+    pub fn of(&self, part: Part) -> &FluentArgs<'a> {
+        let escaped = self.escaped.iter().find(|(markup, _)| part.markup() == Some(*markup));
+        escaped.map_or(&self.plain, |(_, escaped)| escaped)
     }
-    html
 }

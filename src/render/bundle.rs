@@ -35,10 +35,8 @@ impl Speaker {
     /// `None` where this version has no such part.
     pub fn say(&self, part: Part, arguments: &Arguments<'_>) -> Option<String> {
         let pattern = self.0.get_message(part.id())?.value()?;
-        let html = arguments.html.as_ref().filter(|_| part.is_html());
-        let arguments = html.unwrap_or(&arguments.plain);
         let mut errors = Vec::new();
-        Some(self.0.format_pattern(pattern, Some(arguments), &mut errors).into_owned())
+        Some(self.0.format_pattern(pattern, Some(arguments.of(part)), &mut errors).into_owned())
     }
 }
 

@@ -16,7 +16,7 @@ mod scope;
 mod words;
 
 pub use arguments::BadArgument;
-pub use part::Part;
+pub use part::{Markup, Part};
 pub use read::{Flaw, place};
 pub use words::{Said, Unfit};
 
@@ -113,8 +113,7 @@ impl Compiled {
         arguments: &Map<String, Value>,
         parts: &[Part],
     ) -> Result<Rendered, BadArgument> {
-        let html = parts.iter().any(|part| part.is_html());
-        let arguments = Arguments::new(&self.version.arguments, arguments, reader.time_zone, html)?;
+        let arguments = Arguments::new(&self.version.arguments, arguments, reader.time_zone, parts)?;
         let voice = reader.locale.map_or_else(|| self.default.clone(), |wanted| self.choose(wanted));
         let parts = parts.iter().filter_map(|part| Some((*part, voice.speaker.say(*part, &arguments)?)));
         Ok(Rendered { locale: voice.name.clone(), parts: parts.collect() })
@@ -131,12 +130,13 @@ impl Compiled {
         let found = negotiate_languages(&[&asked], &available, None, NegotiationStrategy::Lookup);
         let found = found.first().and_then(|found| self.voices.iter().find(|voice| voice.locale == ***found));
         let nearest = found.unwrap_or(&self.default);
-        let mut known = self.chosen.write().expect(UNBROKEN);
-        if known.len() >= CHOSEN_MAX {
-            return nearest.clone();
-        }
         let is_near = asked.language == nearest.locale.language && asked != nearest.locale;
         let chosen = if is_near { nearest.as_written(asked) } else { nearest.clone() };
+        let mut known = self.chosen.write().expect(UNBROKEN);
+        // Whoever makes languages up costs others a little time, and never their own way of writing.
+        if known.len() >= CHOSEN_MAX {
+            known.clear();
+        }
         known.insert(wanted.clone(), chosen.clone());
         chosen
     }

@@ -41,8 +41,38 @@ impl Part {
         }
     }
 
-    /// Whether arguments are escaped in it.
-    pub fn is_html(self) -> bool {
-        self == Self::EmailHtml
+    /// What arguments could be taken for in it, were they not escaped.
+    pub fn markup(self) -> Option<Markup> {
+        match self {
+            Self::EmailHtml => Some(Markup::Html),
+            Self::Slack => Some(Markup::Slack),
+            Self::Title | Self::Body | Self::ActionUrl | Self::EmailSubject | Self::EmailText => None,
+        }
+    }
+}
+
+/// A language in which some letters mean more than themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Markup {
+    Html,
+    /// <https://docs.slack.dev/messaging/formatting-message-text>, "Escaping text".
+    Slack,
+}
+
+impl Markup {
+    /// As text that means itself, in HTML in a quoted attribute, too.
+    pub fn escaped(self, text: &str) -> String {
+        let mut escaped = String::with_capacity(text.len());
+        for c in text.chars() {
+            match (c, self) {
+                ('&', _) => escaped.push_str("&amp;"),
+                ('<', _) => escaped.push_str("&lt;"),
+                ('>', _) => escaped.push_str("&gt;"),
+                ('"', Self::Html) => escaped.push_str("&quot;"),
+                ('\'', Self::Html) => escaped.push_str("&#39;"),
+                (c, _) => escaped.push(c),
+            }
+        }
+        escaped
     }
 }

@@ -167,8 +167,33 @@ fn the_nearest_language_speaks_and_else_the_default() {
 }
 
 #[test]
-fn arguments_are_escaped_in_html_and_nowhere_else() {
-    let source = "title = { $name }\nemail-html = <p title=\"{ $name }\">{ $name }</p>\n";
+fn scripts_are_told_apart_by_where_they_are_used() {
+    let version =
+        version(&[("en", "title = en\n"), ("zh-Hans", "title = s\n"), ("zh-Hant", "title = t\n")], &[]);
+    for (wanted, speaks) in [("zh-TW", "t"), ("zh-HK", "t"), ("zh-CN", "s"), ("zh", "s"), ("zh-Hant-MY", "t")]
+    {
+        assert_eq!(title(&version, wanted, json!({})), speaks, "{wanted}");
+    }
+}
+
+#[test]
+fn nobody_writes_otherwise_for_all_the_languages_that_others_have_made_up() {
+    let sources = [("en", "title = { $n }\n"), ("de", "title = { $n }\n")];
+    let compiled = Compiled::new(version(&sources, &[("n", ArgumentType::Number)])).expect("it is sound");
+    let title = |language: &str| {
+        let (language, n) = (locale(language), given(json!({"n": 1_234_567.5})));
+        let reader = Reader { locale: Some(&language), time_zone: None };
+        compiled.render(reader, &n, &Part::IN_APP).expect("it renders").parts[&Part::Title].clone()
+    };
+    for (one, other) in ('A'..='Z').flat_map(|one| ('A'..='F').map(move |other| (one, other))) {
+        title(&format!("en-{one}{other}"));
+    }
+    assert_eq!((title("de-CH"), title("de")), ("1'234'567.5".into(), "1.234.567,5".into()));
+}
+
+#[test]
+fn arguments_are_escaped_in_markup_and_nowhere_else() {
+    let source = "title = { $name }\nemail-html = <p title=\"{ $name }\">{ $name }</p>\nslack = <https://a.example|{ $name }>\n";
     let compiled =
         Compiled::new(version(&[("en", source)], &[("name", ArgumentType::String)])).expect("it is sound");
     let arguments = given(json!({"name": "<b>\"O'Hara\" & co</b>"}));
@@ -176,7 +201,8 @@ fn arguments_are_escaped_in_html_and_nowhere_else() {
     assert_eq!(parts[&Part::Title], "<b>\"O'Hara\" & co</b>");
     let safe = "&lt;b&gt;&quot;O&#39;Hara&quot; &amp; co&lt;/b&gt;";
     assert_eq!(parts[&Part::EmailHtml], format!("<p title=\"{safe}\">{safe}</p>"));
-    assert!(!parts.contains_key(&Part::Slack));
+    assert_eq!(parts[&Part::Slack], "<https://a.example|&lt;b&gt;\"O'Hara\" &amp; co&lt;/b&gt;>");
+    assert!(!parts.contains_key(&Part::EmailText));
 }
 
 #[test]

@@ -168,14 +168,17 @@ impl SkipReason {
 pub enum DeferReason {
     /// It is quiet where the recipient is.
     QuietHours,
+    /// Whoever would be called has failed too often lately, or asked for time.
+    EndpointFailing,
 }
 
 impl DeferReason {
-    pub const ALL: [Self; 1] = [Self::QuietHours];
+    pub const ALL: [Self; 2] = [Self::QuietHours, Self::EndpointFailing];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::QuietHours => "quiet_hours",
+            Self::EndpointFailing => "endpoint_failing",
         }
     }
 
@@ -187,6 +190,7 @@ impl DeferReason {
     pub(super) fn of_the_late(self) -> SkipReason {
         match self {
             Self::QuietHours => SkipReason::QuietHours,
+            Self::EndpointFailing => SkipReason::Expired,
         }
     }
 }

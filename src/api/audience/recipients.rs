@@ -159,7 +159,8 @@ enum PreferencesResponse {
 impl Recipients {
     /// Say how a user is reached
     ///
-    /// Addresses are personal: the log seals them, and they are shown by `GET` only.
+    /// Addresses are personal: the log seals them, and they are shown by `GET` and to whoever may read events
+    /// (`events:read`).
     #[oai(path = "/users/:user_id", method = "put", operation_id = "putProfile")]
     async fn put_profile(
         &self,

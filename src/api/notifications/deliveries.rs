@@ -106,8 +106,8 @@ struct ListedDelivery {
     /// `waiting` for its turn, `pending`, `scheduled` for another attempt, `started`, `delivered`, `skipped`, `exhausted`
     /// where another channel took over, `dead_lettered`, `cancelled` or `expired`.
     status: String,
-    /// Why it was skipped or put off: `no_address`, `preference`, `quiet_hours`, `not_configured`, `throttled`, `seen`,
-    /// `read`, `delivered`, `cancelled` or `expired`.
+    /// Why it was skipped or put off: `no_address`, `preference`, `quiet_hours`, `endpoint_failing`, `not_configured`,
+    /// `throttled`, `seen`, `read`, `delivered`, `cancelled` or `expired`.
     reason: Option<String>,
     /// The current attempt, from 1.
     attempt: i32,

@@ -54,8 +54,8 @@ struct PublishTemplate {
     default_locale: String,
     /// By locale, in Fluent (projectfluent.org): at most 100 of them with 32 KiB each. The messages `title`, which is required,
     /// `body`, `action-url`, `email-subject`, `email-text`, `email-html` and `slack` are what channels show; others may be
-    /// referred to. `NUMBER` and `DATETIME` are the functions there are. Arguments are escaped in `email-html`, which is left out
-    /// of an e-mail where it has more than 1 MiB.
+    /// referred to. `NUMBER` and `DATETIME` are the functions there are. Arguments are escaped in `slack` and in `email-html`,
+    /// which is left out of an e-mail where it has more than 1 MiB.
     sources: BTreeMap<String, String>,
     /// What the sources may use, by name: at most 50. Whoever uses the template must give all of them.
     arguments: Option<BTreeMap<String, ArgumentType>>,

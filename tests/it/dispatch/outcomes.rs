@@ -165,3 +165,33 @@ async fn an_address_that_is_no_more_is_not_called_again() {
     let id = service.create_with(&by_webhook("alice")).await;
     story(&service, &id, "delivery.succeeded").await;
 }
+
+#[tokio::test]
+async fn while_an_endpoint_asks_for_time_a_channel_that_stands_by_takes_over_and_what_has_none_says_until_when()
+ {
+    let service = service().await;
+    let busy = Endpoint::start(|_, _| Says::Busy(429, 120)).await;
+    reach(&service, "alice", &busy).await;
+    let first = service.create_with(&by_webhook("alice")).await;
+    story(&service, &first, "delivery.retry_scheduled").await;
+
+    let alone = service.create_with(&by_webhook("alice")).await;
+    let events = story(&service, &alone, "delivery.deferred").await;
+    assert_eq!(names(&events)[1..], ["delivery.deferred 1"]);
+    assert_eq!(events[1]["data"]["reason"], "endpoint_failing");
+    *service.done.lock().unwrap() = Some(service.head().await);
+    let query = "/v1/deliveries?user_id=alice&channel=webhook";
+    let listed = service.read(query).await.expect(200).json();
+    let listed = listed["deliveries"].as_array().unwrap();
+    let one = listed.iter().find(|one| one["notification_id"] == alone.as_str()).unwrap();
+    assert_eq!((&one["status"], &one["reason"]), (&json!("scheduled"), &json!("endpoint_failing")));
+
+    let plan = json!([{"channel": "webhook"}, {"channel": "slack"}]);
+    let stood_by = service.create_with(&planned("alice", plan)).await;
+    let events = story(&service, &stood_by, "delivery.dead_lettered").await;
+    let failures: Vec<&Value> = events.iter().filter(|event| event["type"] == "delivery.failed").collect();
+    assert_eq!(failures.len(), 4, "as often as the policy says: {:?}", names(&events));
+    let told = failures[0]["data"]["error"]["detail"].as_str().unwrap();
+    assert!(told.starts_with("nobody was called"), "{told}");
+    assert_eq!(busy.so_far().len(), 1);
+}

@@ -8,7 +8,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Enum, Object, OpenApi};
 use serde::Deserialize;
 use tidings_domain::NotificationId;
-use tidings_domain::notification::{Channel, Priority, Words};
+use tidings_domain::notification::{Channel, Failure, Priority, Words};
 use tidings_domain::recipient::Addresses;
 use tidings_projections::inbox::rfc3339;
 
@@ -101,7 +101,7 @@ impl Trials {
                 let reason = Some(reason.as_str().into());
                 return Ok(Json(TestedChannel { reason, ..TestedChannel::of(TestOutcome::Skipped) }));
             }
-            Err(NoRoute::Later { pause, .. }) => {
+            Err(NoRoute::LeftAlone { pause, .. } | NoRoute::Paced { pause }) => {
                 let until = Some(rfc3339(clock::now() + pause));
                 return Ok(Json(TestedChannel { until, ..TestedChannel::of(TestOutcome::Deferred) }));
             }
@@ -127,11 +127,11 @@ impl Trials {
             Sent::Delivered { provider_ref } => {
                 TestedChannel { provider_ref, ..TestedChannel::of(TestOutcome::Delivered) }
             }
-            Sent::Failed { failure, retry_after_s } => TestedChannel {
-                error: Some(TestError { class: failure.class.as_str().into(), detail: failure.detail }),
-                retry_after: retry_after_s.map(|s| duration::format(Duration::from_secs(s.into()))),
-                ..TestedChannel::of(TestOutcome::Failed)
-            },
+            Sent::Failed { failure, retry_after_s } => {
+                let retry_after = retry_after_s.map(|s| duration::format(Duration::from_secs(s.into())));
+                TestedChannel { retry_after, ..TestedChannel::failed(failure) }
+            }
+            Sent::Refused { failure } => TestedChannel::failed(failure),
         }))
     }
 }
@@ -172,5 +172,10 @@ fn words(title: Option<String>, body: Option<String>) -> Result<Words, Problem> 
 impl TestedChannel {
     fn of(outcome: TestOutcome) -> Self {
         Self { outcome, provider_ref: None, error: None, retry_after: None, reason: None, until: None }
+    }
+
+    fn failed(Failure { class, detail }: Failure) -> Self {
+        let error = Some(TestError { class: class.as_str().into(), detail });
+        Self { error, ..Self::of(TestOutcome::Failed) }
     }
 }
