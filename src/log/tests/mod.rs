@@ -97,16 +97,15 @@ impl Bench {
     async fn positions(&self) -> usize {
         // A server that was just killed under a test comes back in a moment.
         let deadline = in_seconds(20);
-        let positions: Vec<i64> = loop {
-            let positions = sqlx::query_scalar("SELECT position FROM events ORDER BY position");
-            match positions.fetch_all(&self.pool).await {
-                Ok(positions) => break positions,
+        let (head, positions): (i64, Vec<i64>) = loop {
+            let both = "SELECT (SELECT position FROM log_head), \
+                               ARRAY(SELECT position FROM events ORDER BY position)";
+            match sqlx::query_as(both).fetch_one(&self.pool).await {
+                Ok(both) => break both,
                 Err(error) => assert!(Instant::now() < deadline, "{error}"),
             }
         };
         assert!(positions.iter().copied().eq(1..=positions.len() as i64), "a hole in {positions:?}");
-        let head: i64 =
-            sqlx::query_scalar("SELECT position FROM log_head").fetch_one(&self.pool).await.unwrap();
         assert_eq!(head, positions.len() as i64, "the head is where the events end");
         positions.len()
     }
