@@ -30,11 +30,24 @@ pub struct Circuit {
     pub endpoint: String,
 }
 
+/// Why an endpoint is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// Somebody finds out how it is.
+    Trial,
+    /// It has failed too often lately.
+    Failing,
+    /// It asked for time.
+    Asked,
+}
+
 struct Breaker {
     failures: u32,
     pause: Duration,
     /// Nobody passes until then; afterwards one does, and the next waits for how it went.
     open_until: Option<Instant>,
+    /// Why that is so, where it is.
+    cause: Cause,
     /// Since when that is so. How calls go that began before says nothing new.
     opened_at: Option<Instant>,
 }
@@ -54,10 +67,11 @@ impl Breakers {
         self.circuits.lock().expect("no code panics while it holds the breakers")
     }
 
-    /// Until when the endpoint is left alone, if it is.
-    pub fn open_until(&self, circuit: &Circuit, now: Instant) -> Option<Instant> {
-        let open_until = self.circuits().peek(circuit)?.open_until;
-        open_until.filter(|until| *until > now)
+    /// Until when the endpoint is left alone, and why, if it is.
+    pub fn open_until(&self, circuit: &Circuit, now: Instant) -> Option<(Instant, Cause)> {
+        let circuits = self.circuits();
+        let Breaker { open_until, cause, .. } = circuits.peek(circuit)?;
+        open_until.filter(|until| *until > now).map(|until| (until, *cause))
     }
 
     /// Whether the endpoint may be called now. Who may, says within `patience` how it went.
@@ -68,7 +82,7 @@ impl Breakers {
             None => true,
             Some(until) if until > now => false,
             Some(_) => {
-                breaker.open_until = Some(now + patience);
+                (breaker.open_until, breaker.cause) = (Some(now + patience), Cause::Trial);
                 true
             }
         }
@@ -90,7 +104,7 @@ impl Breakers {
         let mut circuits = self.circuits();
         self.make_room(&mut circuits, circuit);
         let Some(breaker) = circuits.get_mut(circuit) else { return };
-        (breaker.failures, breaker.opened_at) = (0, Some(now));
+        (breaker.failures, breaker.opened_at, breaker.cause) = (0, Some(now), Cause::Asked);
         if breaker.open_until.replace(now + pause.min(PAUSE_MAX)).is_none() {
             self.open.of(circuit.channel).inc();
         }
@@ -116,12 +130,18 @@ impl Breakers {
             None => self.open.of(circuit.channel).inc(),
             Some(_) => breaker.pause = (breaker.pause * 2).min(PAUSE_MAX),
         }
-        breaker.open_until = Some(now + breaker.pause);
+        (breaker.open_until, breaker.cause) = (Some(now + breaker.pause), Cause::Failing);
     }
 
     fn make_room(&self, circuits: &mut LruCache<Circuit, Breaker>, circuit: &Circuit) {
         if !circuits.contains(circuit) {
-            let fresh = Breaker { failures: 0, pause: PAUSE_MIN, open_until: None, opened_at: None };
+            let fresh = Breaker {
+                failures: 0,
+                pause: PAUSE_MIN,
+                open_until: None,
+                cause: Cause::Failing,
+                opened_at: None,
+            };
             if let Some((gone, breaker)) = circuits.push(circuit.clone(), fresh)
                 && breaker.open_until.is_some()
             {
@@ -161,19 +181,23 @@ mod tests {
         }
         assert_eq!((breakers.open_until(&circuit, start), gauge()), (None, 0), "not five in a row");
         breakers.failed(&circuit, start, start);
-        assert_eq!((breakers.open_until(&circuit, start), gauge()), (Some(seconds(start, 5)), 1));
+        assert_eq!(
+            (breakers.open_until(&circuit, start), gauge()),
+            (Some((seconds(start, 5), Cause::Failing)), 1)
+        );
         assert!(!breakers.pass(&circuit, seconds(start, 4), PATIENCE));
         let trial = seconds(start, 5);
         assert!(breakers.pass(&circuit, trial, PATIENCE) && !breakers.pass(&circuit, trial, PATIENCE));
+        assert_eq!(breakers.open_until(&circuit, trial), Some((trial + PATIENCE, Cause::Trial)));
         breakers.failed(&circuit, trial, trial);
-        assert_eq!(breakers.open_until(&circuit, trial), Some(seconds(trial, 10)));
+        assert_eq!(breakers.open_until(&circuit, trial), Some((seconds(trial, 10), Cause::Failing)));
         let mut now = trial;
         for _ in 0..10 {
-            now = breakers.open_until(&circuit, now).expect("it is open");
+            now = breakers.open_until(&circuit, now).expect("it is open").0;
             assert!(breakers.pass(&circuit, now, PATIENCE));
             breakers.failed(&circuit, now, now);
         }
-        assert_eq!(breakers.open_until(&circuit, now), Some(now + PAUSE_MAX));
+        assert_eq!(breakers.open_until(&circuit, now), Some((now + PAUSE_MAX, Cause::Failing)));
         assert_eq!(gauge(), 1, "it is one endpoint");
         breakers.succeeded(&circuit, now);
         assert!(breakers.pass(&circuit, now, PATIENCE) && gauge() == 0);
@@ -185,9 +209,13 @@ mod tests {
         let (breakers, circuit, start) = (Breakers::new(open), circuit(), Instant::now());
         let ended = seconds(start, 1);
         (0..32).for_each(|_| breakers.failed(&circuit, start, ended));
-        assert_eq!(breakers.open_until(&circuit, ended), Some(ended + PAUSE_MIN), "it is left alone once");
+        assert_eq!(
+            breakers.open_until(&circuit, ended),
+            Some((ended + PAUSE_MIN, Cause::Failing)),
+            "it is left alone once"
+        );
         breakers.succeeded(&circuit, start);
-        assert_eq!(breakers.open_until(&circuit, ended), Some(ended + PAUSE_MIN));
+        assert_eq!(breakers.open_until(&circuit, ended), Some((ended + PAUSE_MIN, Cause::Failing)));
         let trial = ended + PAUSE_MIN;
         assert!(breakers.pass(&circuit, trial, PATIENCE));
         breakers.succeeded(&circuit, trial);
@@ -208,7 +236,7 @@ mod tests {
         breakers.asked(&circuit, start, Duration::from_secs(86_400));
         assert_eq!(
             breakers.open_until(&circuit, start),
-            Some(start + PAUSE_MAX),
+            Some((start + PAUSE_MAX, Cause::Asked)),
             "no endpoint rules for a day"
         );
     }

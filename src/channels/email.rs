@@ -96,6 +96,13 @@ impl Mail {
     }
 }
 
+/// Whether a refusal speaks of the server rather than of the message or its recipient: by its code (RFC 5321, 4.2.3; RFC 4954,
+/// 6), or by the subject of its enhanced code (RFC 3463: the mail system, the network).
+fn is_of_the_server(code: u16, told: &str) -> bool {
+    let is_enhanced = |word: &str| word.starts_with("4.3.") || word.starts_with("4.4.");
+    matches!(code, CLOSING | 452 | 454) || told.split_whitespace().any(is_enhanced)
+}
+
 /// RFC 5321, 4.2.1: 4xx may pass, 5xx will not. Without a code nobody knows what the server did.
 fn judge(error: &smtp::Error, without_code: FailureClass) -> Sent {
     let class = if error.is_permanent() || error.is_client() {
@@ -106,7 +113,7 @@ fn judge(error: &smtp::Error, without_code: FailureClass) -> Sent {
         without_code
     };
     match error.status() {
-        Some(code) if u16::from(code) != CLOSING => {
+        Some(code) if !is_of_the_server(code.into(), &told(error)) => {
             Sent::Refused { failure: Failure { class, detail: told(error) } }
         }
         _ => failed(class, told(error)),

@@ -17,6 +17,7 @@ mod vapid;
 mod web_push;
 mod webhook;
 
+pub use breaker::Cause;
 pub use guard::OutgoingPolicy;
 pub use message::Message;
 pub use route::Route;
@@ -46,6 +47,9 @@ use crate::telemetry::metrics::ChannelMetrics;
 /// How long a channel that cannot say how a trial went keeps others from trying, beyond the time limit of a call.
 const TRIAL_MARGIN: Duration = Duration::from_secs(5);
 
+/// Characters of what is told of a call. They are counted without the address: half of one is an address, too.
+const TOLD_CHARS_MAX: usize = 240;
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Channels {
@@ -72,6 +76,7 @@ pub enum NoRoute {
     LeftAlone {
         pause: Duration,
         whole: bool,
+        cause: Cause,
     },
     /// For so long the tenant's rate is used up.
     Paced {
@@ -109,14 +114,16 @@ impl Sent {
     fn without(self, address: &str) -> Self {
         match self {
             Self::Failed { failure, retry_after_s } => {
-                let detail = without(&failure.detail, address);
+                let detail = cut(without(&failure.detail, address));
                 Self::Failed { failure: Failure { detail, ..failure }, retry_after_s }
             }
             Self::Refused { failure } => {
-                let detail = without(&failure.detail, address);
+                let detail = cut(without(&failure.detail, address));
                 Self::Refused { failure: Failure { detail, ..failure } }
             }
-            delivered @ Self::Delivered { .. } => delivered,
+            Self::Delivered { provider_ref } => {
+                Self::Delivered { provider_ref: provider_ref.map(|told| cut(without(&told, address))) }
+            }
         }
     }
 }
@@ -138,13 +145,17 @@ fn without(told: &str, address: &str) -> String {
     rest
 }
 
+fn cut(told: String) -> String {
+    told.chars().take(TOLD_CHARS_MAX).collect()
+}
+
 fn failed(class: FailureClass, detail: String) -> Sent {
     Sent::Failed { failure: Failure { class, detail }, retry_after_s: None }
 }
 
 impl Inner {
-    /// Until when all of them are left alone, if they are.
-    fn open_until(&self, targets: &[Target], now: Instant) -> Option<Instant> {
+    /// Until when all of them are left alone, and why, if they are.
+    fn open_until(&self, targets: &[Target], now: Instant) -> Option<(Instant, Cause)> {
         targets.iter().map(|target| self.breakers.open_until(&target.circuit, now)).min().flatten()
     }
 }
@@ -163,6 +174,18 @@ impl Channels {
         Ok(Self { inner: Arc::new(Inner { directory, commands, breakers, pace, post, mail, metrics }) })
     }
 
+    /// Whether there is somebody to call there.
+    pub async fn reaches(
+        &self,
+        tenant: &Tenant,
+        channel: Channel,
+        addresses: &Addresses,
+    ) -> Result<bool, ReadError> {
+        let settings = self.inner.directory.settings(tenant).await?;
+        let configured = settings.channels.get(&channel);
+        Ok(configured.is_some_and(|configured| targets(tenant, channel, configured, addresses).is_ok()))
+    }
+
     /// Whether and how the recipient is reached there, before an attempt begins. It counts towards the tenant's rate.
     pub async fn route(
         &self,
@@ -177,8 +200,10 @@ impl Channels {
         let now = Instant::now();
         // Elsewhere the next message may go to an address of its reader's own.
         let whole = channel == Channel::Email;
-        let later =
-            |until: Instant| NoRoute::LeftAlone { pause: until.saturating_duration_since(now), whole };
+        let later = |(until, cause): (Instant, Cause)| {
+            let pause = until.saturating_duration_since(now);
+            NoRoute::LeftAlone { pause, whole, cause }
+        };
         // `None` comes first: one that may be called now.
         if let Some(until) = inner.open_until(&targets, now) {
             return Err(later(until));
@@ -193,7 +218,7 @@ impl Channels {
         let may = |target: &Target| inner.breakers.pass(&target.circuit, now, patience(time_limit));
         let (targets, left_alone) = may_be_called(channel, targets, may);
         if targets.is_empty() {
-            return Err(later(inner.open_until(&left_alone, now).unwrap_or(now + TRIAL_MARGIN)));
+            return Err(later(inner.open_until(&left_alone, now).unwrap_or((now, Cause::Trial))));
         }
         Ok(Route {
             inner: inner.clone(),

@@ -15,7 +15,7 @@ use crate::{clock, outgoing};
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Characters of it that are told.
-const EXCERPT_CHARS_MAX: usize = 200;
+const EXCERPT_CHARS_MAX: usize = 4_096;
 /// How long the body of a success is waited for, so that its connection serves again.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -210,6 +210,6 @@ mod tests {
     #[test]
     fn what_is_told_of_an_answer_is_short_and_printable() {
         assert_eq!(excerpt(b" no\r\n\tsuch\0\x1b[31m \xff hook "), "no such [31m hook");
-        assert_eq!(excerpt("ä".repeat(300).as_bytes()), "ä".repeat(200));
+        assert_eq!(excerpt("ä".repeat(5_000).as_bytes()), "ä".repeat(4_096));
     }
 }

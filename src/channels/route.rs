@@ -17,6 +17,9 @@ use crate::auth::Principal;
 use crate::clock;
 use crate::commands::{CommandError, Context};
 
+/// How long it may take to say that an endpoint is no more, beyond the time limit of its call.
+const DISABLING: Duration = Duration::from_millis(900);
+
 /// How a message reaches its recipient.
 pub struct Route {
     pub(super) inner: Arc<Inner>,
@@ -105,7 +108,8 @@ impl Route {
             _ => breakers.succeeded(&target.circuit, called),
         }
         if sent.class() == Some(FailureClass::Gone) {
-            self.disable(target, message).await;
+            // How the message fared is told in any case.
+            let _ = tokio::time::timeout(DISABLING, self.disable(target, message)).await;
         }
         sent
     }

@@ -4,7 +4,7 @@
 //! was meant for the one before. So a connection belongs to whoever uses it, and is closed unless it is brought back.
 
 use std::num::NonZeroUsize;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use lettre::message::Mailbox;
@@ -21,13 +21,21 @@ const SERVERS_MAX: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
 /// Connections to one of them that wait for their next message, and how long. Each call that is under way has its own.
 const IDLE_MAX: usize = 10;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one that waited may take to say that it still stands.
+const NOOP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What makes connections interchangeable: the address that was judged, the server's settings, the password.
 type Account = (String, String, Option<String>);
-type Idle = Vec<(AsyncSmtpConnection, Instant)>;
+
+/// What is kept of an account. Whom to trust takes a while to read.
+#[derive(Default)]
+struct Kept {
+    tls: Option<TlsParameters>,
+    idle: Vec<(AsyncSmtpConnection, Instant)>,
+}
 
 pub struct Connections {
-    idle: Mutex<LruCache<Account, Idle>>,
+    kept: Mutex<LruCache<Account, Kept>>,
 }
 
 /// One that stands, for one message.
@@ -48,7 +56,7 @@ pub struct Server<'a> {
 
 impl Connections {
     pub fn new() -> Self {
-        Self { idle: Mutex::new(LruCache::new(SERVERS_MAX)) }
+        Self { kept: Mutex::new(LruCache::new(SERVERS_MAX)) }
     }
 
     /// One that still answers, else a new one.
@@ -56,11 +64,25 @@ impl Connections {
         let Server { smtp, password, address, .. } = server;
         let account = (address.clone(), format!("{smtp:?}"), password.map(str::to_owned));
         while let Some(mut inner) = self.take(&account) {
-            if inner.test_connected().await {
+            let answers = tokio::time::timeout(NOOP_TIMEOUT, inner.test_connected()).await;
+            if answers.unwrap_or(false) {
                 return Ok(Connection { account, inner });
             }
         }
-        Ok(Connection { account, inner: server.connect().await? })
+        let tls = self.tls(&account, server)?;
+        Ok(Connection { account, inner: server.connect(tls).await? })
+    }
+
+    fn tls(&self, account: &Account, server: &Server<'_>) -> Result<Option<TlsParameters>, Error> {
+        if server.smtp.security == Security::None {
+            return Ok(None);
+        }
+        if let Some(known) = self.lock().get(account).and_then(|kept| kept.tls.clone()) {
+            return Ok(Some(known));
+        }
+        let tls = server.tls()?;
+        self.lock().get_or_insert_mut(account.clone(), Kept::default).tls = Some(tls.clone());
+        Ok(Some(tls))
     }
 
     /// For the next message, unless it is spoilt.
@@ -68,10 +90,8 @@ impl Connections {
         if inner.has_broken() {
             return;
         }
-        let mut idle = self.lock();
-        // Those that nobody asks for any more, too.
-        idle.iter_mut().for_each(|(_, idle)| idle.retain(|(_, since)| since.elapsed() < IDLE_TIMEOUT));
-        let idle = idle.get_or_insert_mut(account, Vec::new);
+        let mut kept = self.lock();
+        let Kept { idle, .. } = kept.get_or_insert_mut(account, Kept::default);
         if idle.len() < IDLE_MAX {
             idle.push((inner, Instant::now()));
         }
@@ -79,13 +99,16 @@ impl Connections {
 
     /// The one that was used last.
     fn take(&self, account: &Account) -> Option<AsyncSmtpConnection> {
-        let mut idle = self.lock();
-        let (inner, since) = idle.get_mut(account)?.pop()?;
-        (since.elapsed() < IDLE_TIMEOUT).then_some(inner)
+        let mut kept = self.lock();
+        // Those that nobody asks for any more, too.
+        for (_, Kept { idle, .. }) in kept.iter_mut() {
+            idle.retain(|(_, since)| since.elapsed() < IDLE_TIMEOUT);
+        }
+        Some(kept.get_mut(account)?.idle.pop()?.0)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<Account, Idle>> {
-        self.idle.lock().expect("no code panics while it holds the connections")
+    fn lock(&self) -> MutexGuard<'_, LruCache<Account, Kept>> {
+        self.kept.lock().expect("no code panics while it holds the connections")
     }
 }
 
@@ -97,15 +120,11 @@ impl Connection {
 }
 
 impl Server<'_> {
-    async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
+    async fn connect(&self, tls: Option<TlsParameters>) -> Result<AsyncSmtpConnection, Error> {
         let smtp = self.smtp;
         let hello = match smtp.from.parse::<Mailbox>() {
             Ok(from) => ClientId::Domain(from.email.domain().to_owned()),
             Err(_) => ClientId::default(),
-        };
-        let tls = match smtp.security {
-            Security::None => None,
-            Security::Starttls | Security::Tls => Some(self.tls()?),
         };
         let at_once = tls.clone().filter(|_| smtp.security == Security::Tls);
         let place = (self.address.as_str(), smtp.port);

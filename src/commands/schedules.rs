@@ -33,7 +33,8 @@ pub enum Asked {
 /// A tick whose time has come, as its schedule stood.
 pub struct DueTick {
     pub step: Step,
-    from: OffsetDateTime,
+    /// Since when its ticks are looked at.
+    pub from: OffsetDateTime,
     next_at: Option<OffsetDateTime>,
     overview: Overview,
 }

@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 use super::leases::Claim;
 use super::quiet_hours::quiet_until;
 use crate::auth::Principal;
-use crate::channels::{Channels, Message, NoRoute, Route, Sent};
+use crate::channels::{Cause, Channels, Message, NoRoute, Route, Sent};
 use crate::clock;
 use crate::commands::{CommandError, Commands, Context, Item};
 use crate::directory::Directory;
@@ -34,6 +34,8 @@ const RECORDING: Duration = Duration::from_secs(60);
 const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// What cannot be looked at now is looked at again then.
 const AWAY: Duration = Duration::from_secs(5);
+/// How long whoever finds an endpoint on trial waits to ask again.
+const TRIAL: Duration = Duration::from_secs(1);
 /// What only another binary, or a mending, can help is looked at again then.
 const BROKEN: Duration = Duration::from_secs(300);
 
@@ -123,8 +125,8 @@ impl Worker {
             Err(NoRoute::Skip(reason)) => {
                 return self.record(&subject, subject.current(), Outcome::Skipped { reason }).await;
             }
-            Err(NoRoute::LeftAlone { pause, whole }) => {
-                return self.left_alone(claim, &subject, (pause, whole)).await;
+            Err(NoRoute::LeftAlone { pause, whole, cause }) => {
+                return self.left_alone(claim, &subject, cause, (pause, whole)).await;
             }
             // Not for long: it may be set up anew meanwhile.
             Err(NoRoute::Paced { pause }) => {
@@ -146,28 +148,45 @@ impl Worker {
         self.record(&subject, attempt, outcome).await
     }
 
-    /// Nobody may be called. Where another channel stands by, that is an attempt that failed, at the time that the policy gives
-    /// it; else it waits, and says so where it takes long.
+    /// Nobody may be called. Of an endpoint that fails, that is an attempt that failed, at the time that the policy gives it, where
+    /// another channel stands by; else it waits, and says so where it takes long.
     async fn left_alone(
         &self,
         claim: &Claim,
         subject: &Subject,
+        cause: Cause,
         (pause, whole): (Duration, bool),
     ) -> Step<i64> {
         let (channel, attempt, now) = (subject.channel, subject.attempt, claim.now());
-        if subject.has_stand_in() {
-            let deadline = now + MARGIN;
+        // A trial tells in a moment how it went.
+        let is_long = cause != Cause::Trial && pause > AWAY;
+        if cause == Cause::Failing && self.stands_by(subject).await? {
+            let deadline = now + RECORDING + MARGIN;
             self.act_or_lose(subject, Action::Start { channel, attempt, now, deadline }).await?;
             let why = "nobody was called: its endpoints have failed too often lately";
             return self.record(subject, attempt, failed(FailureClass::Transient, why.into())).await;
         }
         let (until, reason) = (now + pause, DeferReason::EndpointFailing);
         let in_time = subject.overview.state.expires_at.is_none_or(|expires_at| until < expires_at);
-        if !whole && in_time && pause > AWAY {
+        if !whole && in_time && is_long {
             return self.act_or_lose(subject, Action::Defer { channel, attempt, now, until, reason }).await;
         }
-        let pause = pause.min(AWAY);
+        let pause = pause.min(if cause == Cause::Trial { TRIAL } else { AWAY });
         Err(Stopped::Ended(if whole { Ended::Held { pause } } else { Ended::PutOff { pause } }))
+    }
+
+    /// Whether the step after this one waits for it to fail, and reaches somebody.
+    async fn stands_by(&self, subject: &Subject) -> Step<bool> {
+        let deliveries = &subject.overview.state.deliveries;
+        let next = deliveries.iter().skip_while(|delivery| delivery.channel != subject.channel).nth(1);
+        let Some(next) = next.filter(|next| next.status == DeliveryStatus::Waiting) else { return Ok(false) };
+        let Subject { recipient, settings, overview, context, .. } = subject;
+        let category = overview.created.category.as_ref();
+        if !settings.admits(&recipient.preferences, category, next.channel) {
+            return Ok(false);
+        }
+        let (tenant, addresses) = (context.principal.tenant(), &recipient.profile.addresses);
+        self.channels.reaches(tenant, next.channel, addresses).await.map_err(unread)
     }
 
     /// The delivery as it stands now, where there is something to do.
@@ -318,13 +337,6 @@ impl Subject {
     /// The attempt that stands in the log now.
     fn current(&self) -> u32 {
         self.lost.unwrap_or(self.attempt)
-    }
-
-    /// Whether another step waits until this one has failed.
-    fn has_stand_in(&self) -> bool {
-        let deliveries = &self.overview.state.deliveries;
-        let after = deliveries.iter().skip_while(|delivery| delivery.channel != self.channel).skip(1);
-        after.into_iter().any(|delivery| delivery.status == DeliveryStatus::Waiting)
     }
 
     /// Whether what may have been taken over is left alone.

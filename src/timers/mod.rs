@@ -186,8 +186,10 @@ impl Timers {
             return Ok(Turn::Elsewhere);
         }
         let chunk = self.next_chunk(reading).await?;
-        let fired = if chunk.is_empty() { None } else { Some(self.fire_bounded(chunk).await?) };
-        let fired = fired.max(self.ticker.tick(reading).await?);
+        let fired = if chunk.is_empty() { Ok(None) } else { self.fire_bounded(chunk).await.map(Some) };
+        // What cannot be fired holds up no schedule.
+        let ticked = self.ticker.tick(reading).await?;
+        let fired = fired?.max(ticked);
         let done = if let Some(position) = fired {
             // Without it, the turn after this one is in vain; no more than that.
             let _ = tokio::time::timeout(FOLDED_TIMEOUT, self.checkpoint.reached(position)).await;
@@ -205,10 +207,11 @@ impl Timers {
     async fn next_chunk(&mut self, connection: &mut PgConnection) -> Result<Vec<Due>, sqlx::Error> {
         let mut after = None;
         loop {
-            let page = due(&mut *connection, after, self.chunk.get() as i64).await?;
-            let is_last = page.len() < self.chunk.get();
+            let page = due(&mut *connection, after, CHUNK as i64).await?;
+            let is_last = page.len() < CHUNK;
             after = page.last().map(After::from);
-            let chunk: Vec<Due> = page.into_iter().filter(|due| !self.was_fired(due)).collect();
+            let mut chunk: Vec<Due> = page.into_iter().filter(|due| !self.was_fired(due)).collect();
+            chunk.truncate(self.chunk.get());
             if is_last || !chunk.is_empty() {
                 return Ok(chunk);
             }
@@ -221,11 +224,14 @@ impl Timers {
 
     /// What misses its deadline is not tried again as a whole.
     async fn fire_bounded(&mut self, chunk: Vec<Due>) -> Result<i64, FiringError> {
+        let alone = (chunk.len() == 1).then(|| key(&chunk[0]));
         let fired = self.fire(chunk).await;
         match &fired {
             Ok(_) => self.chunk.went_well(),
             Err(FiringError::Command(CommandError::Append(AppendError::Expired))) => {
                 self.chunk.was_too_much();
+                // One that is too much by itself lets the others pass, for a while.
+                alone.into_iter().for_each(|alone| _ = self.fired.put(alone, Instant::now()));
             }
             Err(_) => {}
         }

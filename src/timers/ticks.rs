@@ -91,9 +91,11 @@ impl Ticker {
                 return Ok(if position == 0 { Ran::Idle } else { Ran::On(position) });
             };
             let is_last = tick.is_last(now);
+            let from = tick.from;
             let asked = match refused.take() {
-                Some(reason) => Some(Err(reason)),
-                None => self.asked(&id, &tick).await?,
+                // Another one by now is tried like any other.
+                Some((of, reason)) if of == from => Some(Err(reason)),
+                _ => self.asked(&id, &tick).await?,
             };
             let makes = matches!(asked, Some(Ok(_)));
             match self.commands.tick(&context, &id, tick, asked).await {
@@ -103,7 +105,7 @@ impl Ticker {
                 Err(CommandError::Conflict) => tokio::time::sleep(CONFLICT_PAUSE).await,
                 // The tick is told without it. Where the log refuses that, too, somebody must look.
                 Err(CommandError::Append(AppendError::Refused(_))) if makes => {
-                    refused = Some(reason("the log refuses what was made of it"));
+                    refused = Some((from, reason("the log refuses what was made of it")));
                 }
                 Err(error) => return Err(error),
             }

@@ -167,31 +167,53 @@ async fn an_address_that_is_no_more_is_not_called_again() {
 }
 
 #[tokio::test]
-async fn while_an_endpoint_asks_for_time_a_channel_that_stands_by_takes_over_and_what_has_none_says_until_when()
- {
+async fn what_waits_for_an_endpoint_that_asked_for_time_says_until_when() {
     let service = service().await;
     let busy = Endpoint::start(|_, _| Says::Busy(429, 120)).await;
     reach(&service, "alice", &busy).await;
     let first = service.create_with(&by_webhook("alice")).await;
     story(&service, &first, "delivery.retry_scheduled").await;
 
-    let alone = service.create_with(&by_webhook("alice")).await;
-    let events = story(&service, &alone, "delivery.deferred").await;
+    // Nothing has failed, so nobody takes its place either.
+    let plan = json!([{"channel": "webhook"}, {"channel": "slack"}]);
+    let waits = service.create_with(&planned("alice", plan)).await;
+    let events = story(&service, &waits, "delivery.deferred").await;
     assert_eq!(names(&events)[1..], ["delivery.deferred 1"]);
     assert_eq!(events[1]["data"]["reason"], "endpoint_failing");
     *service.done.lock().unwrap() = Some(service.head().await);
     let query = "/v1/deliveries?user_id=alice&channel=webhook";
     let listed = service.read(query).await.expect(200).json();
     let listed = listed["deliveries"].as_array().unwrap();
-    let one = listed.iter().find(|one| one["notification_id"] == alone.as_str()).unwrap();
+    let one = listed.iter().find(|one| one["notification_id"] == waits.as_str()).unwrap();
     assert_eq!((&one["status"], &one["reason"]), (&json!("scheduled"), &json!("endpoint_failing")));
-
-    let plan = json!([{"channel": "webhook"}, {"channel": "slack"}]);
-    let stood_by = service.create_with(&planned("alice", plan)).await;
-    let events = story(&service, &stood_by, "delivery.dead_lettered").await;
-    let failures: Vec<&Value> = events.iter().filter(|event| event["type"] == "delivery.failed").collect();
-    assert_eq!(failures.len(), 4, "as often as the policy says: {:?}", names(&events));
-    let told = failures[0]["data"]["error"]["detail"].as_str().unwrap();
-    assert!(told.starts_with("nobody was called"), "{told}");
     assert_eq!(busy.so_far().len(), 1);
+}
+
+#[tokio::test]
+async fn while_an_endpoint_is_left_alone_a_channel_that_stands_by_takes_over_at_the_times_of_the_policy() {
+    let service = service().await;
+    let (broken, slack) = (Endpoint::saying(503).await, Endpoint::saying(200).await);
+    let addresses = json!({"addresses": {"webhook": broken.url(), "slack": slack.url()}});
+    put(&service, "/v1/users/alice", &addresses).await;
+    put(&service, "/v1/channels/slack", &json!({"providers": [{"name": "main", "slack": {}}]})).await;
+    // Four attempts each: the second notification meets an endpoint that has failed five times.
+    for _ in 0..2 {
+        service.create_with(&by_webhook("alice")).await;
+    }
+    let _ = broken.calls(5).await;
+    let plan = json!([{"channel": "webhook"}, {"channel": "slack"}]);
+    let id = service.create_with(&planned("alice", plan.clone())).await;
+    let events = story(&service, &id, "delivery.succeeded").await;
+    let failures: Vec<&Value> = events.iter().filter(|event| event["type"] == "delivery.failed").collect();
+    assert_eq!(failures.len(), ATTEMPTS, "{:?}", names(&events));
+    let told = failures[ATTEMPTS - 1]["data"]["error"]["detail"].as_str().unwrap();
+    assert!(told.starts_with("nobody was called"), "{told}");
+
+    // A channel that reaches nobody stands by for nobody.
+    put(&service, "/v1/users/alice", &json!({"addresses": {"webhook": broken.url()}})).await;
+    let id = service.create_with(&planned("alice", plan)).await;
+    let events = story(&service, &id, "delivery.deferred").await;
+    let told: Vec<&str> =
+        events.iter().filter_map(|event| event["data"]["error"]["detail"].as_str()).collect();
+    assert!(told.iter().all(|told| told.contains("503")), "{told:?}");
 }
