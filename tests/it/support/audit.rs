@@ -42,8 +42,12 @@ impl Seen {
 
 impl Door {
     /// The log has no hole, the inbox is at its end, and the counts of each user are those of a recount, of the
-    /// last change, and of the API. Nothing may be on its way.
+    /// last change, and of the API. Nobody may be at work; what is recorded is waited for.
     pub async fn audit(&self, sql: &mut PgConnection, users: &[&str]) {
+        *self.done.lock().unwrap() = Some(self.head().await);
+        for user in users {
+            self.counts(user).await;
+        }
         let (events, last, head, checkpoint): (i64, i64, i64, i64) = sqlx::query_as(
             "SELECT count(*), coalesce(max(position), 0), (SELECT position FROM log_head),
                     (SELECT position FROM inbox_v1.checkpoint) FROM events",
