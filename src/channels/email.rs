@@ -240,6 +240,33 @@ mod tests {
     }
 
     #[test]
+    fn no_subject_makes_a_line_that_is_too_long() {
+        let mut message = sample();
+        for unit in ["x", "ä", "x ", "😀 "] {
+            message.words.title = unit.repeat(1_000);
+            let email = written(&message);
+            let longest = email.split("\r\n").map(str::len).max();
+            assert!(longest <= Some(LINE_MAX), "{unit}: {longest:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_speaks_of_the_server_by_its_code_or_its_enhanced_one() {
+        for (code, told, is) in [
+            (421, "transient error (421): closing", true),
+            (452, "transient error (452): insufficient system storage", true),
+            (454, "transient error (454): temporary authentication failure", true),
+            (451, "transient error (451): 4.3.0 temporary lookup failure", true),
+            (451, "transient error (451): 4.4.2 bad connection", true),
+            (451, "transient error (451): 4.7.1 greylisted", false),
+            (450, "transient error (450): mailbox is busy", false),
+            (550, "permanent error (550): 5.1.1 no such user", false),
+        ] {
+            assert_eq!(is_of_the_server(code, told), is, "{told}");
+        }
+    }
+
+    #[test]
     fn it_has_one_id_a_sender_an_answer_and_a_way_out() {
         let mut message = sample();
         message.category = Some(Category::new("billing".into()).unwrap());

@@ -268,4 +268,18 @@ mod tests {
         }
         assert_eq!(without("told", ""), "told");
     }
+
+    #[test]
+    fn what_is_told_is_cut_once_no_part_of_an_address_is_left() {
+        let address = "https://push.example/".to_owned() + &"x".repeat(500);
+        let told = format!("HTTP 400: {address} is none; {}", "y".repeat(500));
+        let Sent::Failed { failure, .. } = failed(FailureClass::Permanent, told).without(&address) else {
+            panic!("it failed");
+        };
+        assert!(failure.detail.starts_with("HTTP 400: (the address) is none; yyy"), "{}", failure.detail);
+        assert_eq!(failure.detail.len(), TOLD_CHARS_MAX);
+        let delivered = Sent::Delivered { provider_ref: Some("250 for <alice@b.example>".into()) };
+        let expected = Sent::Delivered { provider_ref: Some("250 for <(the address)>".into()) };
+        assert_eq!(delivered.without("alice@b.example"), expected);
+    }
 }

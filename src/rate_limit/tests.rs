@@ -52,6 +52,18 @@ fn the_largest_and_the_smallest_limits_are_exact() {
 }
 
 #[test]
+fn who_waits_exactly_as_long_as_told_is_admitted() {
+    for per_second in [1, 3, 7, 1_000] {
+        let rate = rate(per_second, 1);
+        let mut bucket = Bucket::full(rate, 0);
+        assert!(bucket.take(rate, 0).admitted);
+        let wait = bucket.take(rate, 100).retry_after().as_micros() as u64;
+        assert!(wait <= SECOND / u64::from(per_second), "{wait} us at {per_second}/s");
+        assert!(bucket.take(rate, 100 + wait).admitted, "{per_second}/s");
+    }
+}
+
+#[test]
 fn headers_say_what_is_left_and_when_there_is_more() {
     let told = |rate: Rate, taken: usize, now_us| {
         let mut bucket = Bucket::full(rate, 0);
